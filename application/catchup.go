@@ -1,0 +1,392 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// task is one thing a peer has to be sent besides live events: the rest of a room, a single frame, or the end of the
+// replay after a connect. It stays at the head of the peer's tasks until it is done.
+type task struct {
+	room    *liveRoom
+	initial bool // part of the replay after a connect
+	frame   ports.Frame
+	finish  bool
+}
+
+// catchupStep is how many events one read of the log takes.
+const catchupStep = 100
+
+// catchupQueue holds what the catch-up workers have to do: peers and rooms, each at most once.
+type catchupQueue struct {
+	mu     sync.Mutex
+	change *sync.Cond
+	jobs   []job
+	closed bool
+}
+
+type job interface {
+	run(ctx context.Context)
+}
+
+func newCatchupQueue() *catchupQueue {
+	q := &catchupQueue{}
+	q.change = sync.NewCond(&q.mu)
+	return q
+}
+
+func (q *catchupQueue) put(j job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.jobs = append(q.jobs, j)
+		q.change.Signal()
+	}
+}
+
+func (q *catchupQueue) take() (job, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.jobs) == 0 && !q.closed {
+		q.change.Wait()
+	}
+	if q.closed {
+		return nil, false
+	}
+	j := q.jobs[0]
+	q.jobs[0] = nil
+	q.jobs = q.jobs[1:]
+	return j, true
+}
+
+func (q *catchupQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed, q.jobs = true, nil
+	q.change.Broadcast()
+}
+
+func (f *Fanout) catchUpLoop(ctx context.Context) {
+	for {
+		j, ok := f.catchups.take()
+		if !ok {
+			return
+		}
+		j.run(ctx)
+	}
+}
+
+// addTask adds to what the peer has to be sent.
+func (p *Peer) addTask(t task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.tasks = append(p.tasks, t)
+	}
+}
+
+// fallBehind adds the task of a push that was refused. drains was read before the push: when the queue has emptied
+// since, nobody will call Drained again, so the work starts now.
+func (p *Peer) fallBehind(t task, drains int64) {
+	p.addTask(t)
+	if p.drains.Load() != drains {
+		p.kick()
+	}
+}
+
+// kick hands the peer to a worker unless one has it or there is nothing to do.
+func (p *Peer) kick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.queued || p.closed || len(p.tasks) == 0 {
+		return
+	}
+	p.queued = true
+	p.f.catchups.put(p)
+}
+
+// run does the peer's tasks until the socket's queue is full or nothing is left.
+func (p *Peer) run(ctx context.Context) {
+	for {
+		drains := p.drains.Load()
+		t, ok := p.head()
+		if !ok {
+			return
+		}
+		done, err := p.do(ctx, t)
+		if err != nil {
+			p.abandon(ctx, err)
+			return
+		}
+		if done {
+			p.pop()
+			continue
+		}
+		if p.pause(drains) {
+			return
+		}
+	}
+}
+
+// head returns the first task, or lets go of the peer when there is none.
+func (p *Peer) head() (*task, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.tasks) == 0 {
+		p.queued = false
+		return nil, false
+	}
+	t := p.tasks[0]
+	return &t, true
+}
+
+func (p *Peer) pop() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.tasks) > 0 {
+		p.tasks[0] = task{}
+		p.tasks = p.tasks[1:]
+	}
+	if len(p.tasks) == 0 {
+		p.tasks = nil
+	}
+}
+
+// pause lets go of a peer whose socket is full; Drained brings it back. When the socket has drained since, it is not
+// let go.
+func (p *Peer) pause(drains int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.drains.Load() != drains {
+		return false
+	}
+	p.queued = false
+	return true
+}
+
+// abandon ends a socket that cannot be caught up: its client comes back and resumes.
+func (p *Peer) abandon(ctx context.Context, err error) {
+	const internalError, goingAway, revoked = 1011, 1001, 4401
+	switch {
+	case ctx.Err() != nil || errors.Is(err, domain.ErrClosing):
+		p.sink.Close(goingAway, "server is shutting down")
+	case errors.Is(err, domain.ErrTenantNotFound):
+		p.sink.Close(revoked, "credential revoked")
+	default:
+		p.f.log.Error("socket could not be caught up", "error", err)
+		p.sink.Close(internalError, "the log could not be read")
+	}
+}
+
+// do does a task as far as the socket takes it.
+func (p *Peer) do(ctx context.Context, t *task) (done bool, err error) {
+	switch {
+	case t.room != nil:
+		return p.catchUp(ctx, t)
+	case t.finish:
+		return p.finishSync(), nil
+	}
+	return p.sink.Push(t.frame), nil
+}
+
+// step is the next piece of catching up a seat.
+type step struct {
+	frames  []ports.Frame
+	through int64 // where the seat stands when the frames are pushed
+	pos     int64 // where it stood before
+	minSeq  int64
+	turn    int
+}
+
+// catchUp sends what lies between the seat's position and the room's, from the tail in memory or from the store, and
+// makes the seat live once both are equal.
+func (p *Peer) catchUp(ctx context.Context, t *task) (done bool, err error) {
+	for {
+		st, state := p.next(t.room)
+		if state == settled {
+			p.settle(t, st.pos)
+			return true, nil
+		}
+		if state == unread {
+			if err := p.read(ctx, t.room, &st); err != nil {
+				return false, err
+			}
+		}
+		if !p.pushAll(t, st) {
+			return false, nil
+		}
+	}
+}
+
+type progress int
+
+const (
+	settled progress = iota // nothing left to send
+	inTail                  // the step's frames are known
+	unread                  // the store has them
+)
+
+// next looks what the seat needs: under the room's lock it is either settled, or told what to send.
+func (p *Peer) next(r *liveRoom) (step, progress) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seatOf(p)
+	if s == nil || s.state != behind {
+		return step{pos: r.last}, settled
+	}
+	st := step{pos: s.pos, through: r.last, minSeq: s.minSeq, turn: s.turn}
+	switch {
+	case s.until > 0 && s.pos >= s.until:
+		st.frames, st.through = []ports.Frame{p.f.removed(r, s.until)}, s.until
+		return st, inTail
+	case s.until == 0 && s.pos >= r.last:
+		if s.state = live; s.pos > r.last {
+			s.state = waiting
+		}
+		return st, settled
+	}
+	frames, ok := r.tail.after(s.pos)
+	if !ok {
+		return st, unread
+	}
+	st.frames = frames
+	if s.until > 0 {
+		st.frames, st.through = upTo(frames, s.until), s.until
+	}
+	return st, inTail
+}
+
+func upTo(frames []ports.Frame, rev int64) []ports.Frame {
+	for i, frame := range frames {
+		if frame.Rev > rev {
+			return frames[:i]
+		}
+	}
+	return frames
+}
+
+func (f *Fanout) removed(r *liveRoom, rev int64) ports.Frame {
+	e := domain.Event{Tenant: r.tenant, Room: r.id, Rev: rev, Kind: domain.EventRoomRemoved}
+	return newSignal(f.enc, e).Frame
+}
+
+var errLogBehind = errors.New("the store is behind what was delivered")
+
+// read takes a step of the log from the store, with the membership in the same snapshot: of a room the user has left,
+// nothing above the removal.
+func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
+	p.f.counters.catchUps.Add(1)
+	var events []domain.Event
+	var until int64
+	err := p.f.store.View(ctx, r.tenant, func(v ports.Reader) error {
+		room, member, err := v.Access(r.id, p.caller.User)
+		if errors.Is(err, domain.ErrRoomNotFound) || err == nil && member == nil {
+			st.through, until = st.pos, max(st.pos, 1)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if st.through = room.LastRev; !member.IsActive() {
+			st.through, until = member.LeftRev, member.LeftRev
+		}
+		events, err = v.Events(ports.EventQuery{Room: r.id, After: st.pos, Through: st.through, MinSeq: st.minSeq, Limit: catchupStep})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if until == 0 && st.through <= st.pos {
+		return errLogBehind
+	}
+	for _, e := range events {
+		st.frames = append(st.frames, newSignal(p.f.enc, e).Frame)
+	}
+	if len(events) == catchupStep {
+		st.through = events[len(events)-1].Rev
+	}
+	p.learn(r, st.frames, until)
+	return nil
+}
+
+// learn notes what a read of the store taught: the end of a membership, or frames the room's tail can keep for others.
+func (p *Peer) learn(r *liveRoom, frames []ports.Frame, until int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.seatOf(p); s != nil && until > 0 {
+		s.until = until
+	}
+	n := len(frames)
+	if n > 0 && frames[n-1].Rev == r.last && frames[0].Rev == r.last-int64(n)+1 {
+		p.f.tailBytes.Add(int64(r.tail.fill(frames)))
+	}
+}
+
+// pushAll pushes a step's frames and moves the seat along; false when the socket is full.
+func (p *Peer) pushAll(t *task, st step) bool {
+	for _, frame := range st.frames {
+		if frame.Seq > 0 && frame.Seq < st.minSeq {
+			continue
+		}
+		if !p.sink.Push(frame) {
+			p.f.counters.overflows.Add(1)
+			p.moveTo(t.room, frame.Rev-1, st.turn)
+			return false
+		}
+		p.f.counters.pushed.Add(1)
+		p.count(t, frame)
+		if frame.Kind == domain.EventRoomRemoved {
+			t.room.vacate(p, p.f.clock.Now())
+			p.forget(t.room)
+			return true
+		}
+	}
+	p.moveTo(t.room, st.through, st.turn)
+	return true
+}
+
+func (p *Peer) moveTo(r *liveRoom, pos int64, turn int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := r.seatOf(p); s != nil && s.turn == turn {
+		s.pos = max(s.pos, pos)
+	}
+}
+
+// count adds a frame to the report of the replay after a connect.
+func (p *Peer) count(t *task, frame ports.Frame) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.initial && p.sync != nil && frame.Kind == domain.EventMessage {
+		p.sync.report.Messages++
+	}
+}
+
+// settle notes where a room of the replay ended.
+func (p *Peer) settle(t *task, pos int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t.initial && p.sync != nil {
+		p.sync.report.Rooms++
+		p.sync.positions = append(p.sync.positions, domain.Position{Room: t.room.id, Rev: pos})
+	}
+}
+
+// finishSync ends the replay after a connect.
+func (p *Peer) finishSync() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sync == nil {
+		return true
+	}
+	p.sync.report.Cursor = writeCursor(p.f.epoch, p.sync.positions)
+	if !p.sink.Push(p.f.enc.SyncComplete(p.sync.report)) {
+		return false
+	}
+	p.userRev, p.sync = p.sync.userRev, nil
+	return true
+}

@@ -1,0 +1,281 @@
+package application
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Fanout brings every committed event to every socket of every member, in order of rev. The room's own log is its
+// queue: events travel over the bus as hints, and whoever misses one, a slow socket, a node or a client that comes
+// back, is caught up from the log. Nothing is dropped, nothing reordered, and nobody waits for anybody.
+type Fanout struct {
+	store    ports.Store
+	bus      ports.Bus
+	enc      ports.Encoder
+	delivery *Delivery
+	clock    ports.Clock
+	log      *slog.Logger
+	cfg      FanoutConfig
+	epoch    domain.Epoch
+
+	committed *commitQueue
+	shards    [shardCount]shard
+	catchups  *catchupQueue
+	tailBytes atomic.Int64
+	counters  fanoutCounters
+
+	listening sync.Mutex
+	cancels   []func() // of the subscriptions, one a shard
+
+	mu    sync.Mutex
+	users map[tenantUser]map[*Peer]struct{}
+}
+
+// FanoutConfig bounds the fan-out.
+type FanoutConfig struct {
+	MaxPerUser int   // sockets of one user on this node; default 5
+	TailBytes  int64 // frames of active rooms kept in memory; default 64 MiB
+}
+
+// FanoutStats are counters since the start and the present sizes.
+type FanoutStats struct {
+	Dispatched int64 // events taken from the commit log
+	Received   int64 // events received from the bus
+	Pushed     int64 // frames handed to sockets
+	Overflows  int64 // pushes that a full socket queue refused
+	CatchUps   int64 // stretches of a log read from the store
+	Repairs    int64 // rooms that a sweep or a gap found behind
+	Peers      int
+	Rooms      int
+	TailBytes  int64
+}
+
+type fanoutCounters struct {
+	dispatched, received, pushed, overflows, catchUps, repairs atomic.Int64
+}
+
+type tenantUser struct {
+	tenant domain.TenantID
+	user   domain.UserID
+}
+
+const (
+	shardCount      = 64
+	defaultPerUser  = 5
+	defaultTailSize = 64 << 20
+	committedBound  = 4096 // events; above it the writer waits
+)
+
+// NewFanout wires the fan-out. Give its Committed to the commit log before the first write, and Run it.
+func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder, delivery *Delivery,
+	clock ports.Clock, log *slog.Logger, cfg FanoutConfig) *Fanout {
+	if cfg.MaxPerUser == 0 {
+		cfg.MaxPerUser = defaultPerUser
+	}
+	if cfg.TailBytes == 0 {
+		cfg.TailBytes = defaultTailSize
+	}
+	f := &Fanout{
+		store: store, bus: bus, enc: enc, delivery: delivery, clock: clock, log: log, cfg: cfg, epoch: epoch.Epoch(),
+		committed: newCommitQueue(committedBound),
+		catchups:  newCatchupQueue(),
+		users:     map[tenantUser]map[*Peer]struct{}{},
+	}
+	for i := range f.shards {
+		f.shards[i].rooms = map[domain.RoomID]*liveRoom{}
+	}
+	return f
+}
+
+// Epoch is the life of the log that positions belong to.
+func (f *Fanout) Epoch() domain.Epoch { return f.epoch }
+
+// Committed takes what was committed, in commit order. It blocks while the dispatcher is far behind, which holds back
+// the writer: admission is controlled at ingest.
+func (f *Fanout) Committed(events []domain.Event) { f.committed.put(events) }
+
+// Run dispatches, catches up and sweeps until ctx ends.
+func (f *Fanout) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	running.Go(func() { f.dispatch(ctx) })
+	running.Go(func() { f.sweep(ctx) })
+	for range 2 * runtime.GOMAXPROCS(0) {
+		running.Go(func() { f.catchUpLoop(ctx) })
+	}
+	<-ctx.Done()
+	f.committed.close()
+	f.catchups.close()
+	running.Wait()
+	f.stopListening()
+	return nil
+}
+
+// dispatch publishes committed events: one payload for each channel of a batch.
+func (f *Fanout) dispatch(ctx context.Context) {
+	for {
+		events := f.committed.take()
+		if events == nil {
+			return
+		}
+		f.counters.dispatched.Add(int64(len(events)))
+		var payloads [shardCount][]byte
+		for _, e := range events {
+			at := shardOf(e.Room)
+			payloads[at] = appendSignal(payloads[at], newSignal(f.enc, e))
+		}
+		for at, payload := range payloads {
+			if payload == nil {
+				continue
+			}
+			if err := f.bus.Publish(ctx, channelOf(at), payload); err != nil {
+				f.log.Warn("hint not published", "error", err)
+			}
+		}
+	}
+}
+
+// receive brings what the bus delivers to the rooms of this node.
+func (f *Fanout) receive(at int, s ports.Signal) {
+	if s.Lost {
+		f.shards[at].each(func(r *liveRoom) { f.repair(r) })
+		return
+	}
+	for rest := s.Payload; len(rest) > 0; {
+		var sig signal
+		var err error
+		if sig, rest, err = readSignal(rest); err != nil {
+			f.log.Error("signal not understood", "error", err, "channel", channelOf(at))
+			return
+		}
+		f.counters.received.Add(1)
+		f.deliver(at, sig)
+	}
+}
+
+// deliver gives one event to the room's sockets on this node, after letting in the sockets of users whom the event
+// itself makes members.
+func (f *Fanout) deliver(at int, sig signal) {
+	if sig.Kind == domain.EventRoomCreated || sig.Kind == domain.EventMemberAdded {
+		f.admit(at, sig)
+	}
+	if r := f.shards[at].find(sig.Room); r != nil {
+		r.deliver(f, sig)
+	}
+}
+
+// admit seats the sockets of new members at the position just before the event.
+func (f *Fanout) admit(at int, sig signal) {
+	for _, user := range sig.users {
+		for _, p := range f.peersOf(tenantUser{sig.tenant, user}) {
+			f.seat(p, sig.Room, sig.Rev-1, sig.Rev-1, 0, false)
+			p.kick()
+		}
+	}
+}
+
+// seat gives a peer its place in a room: everything above pos is still to be sent. last is the room's position as the
+// caller knows it, used when this node did not watch the room yet; created tells that it did not.
+func (f *Fanout) seat(p *Peer, room domain.RoomID, pos, last, minSeq int64, initial bool) (created *liveRoom) {
+	s := &f.shards[shardOf(room)]
+	for {
+		r, added := s.findOrAdd(room, p.caller.Tenant.ID, last)
+		if r.sit(p, pos, minSeq, initial) {
+			if added {
+				return r
+			}
+			return nil
+		}
+	}
+}
+
+func (f *Fanout) peersOf(u tenantUser) []*Peer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	peers := make([]*Peer, 0, len(f.users[u]))
+	for p := range f.users[u] {
+		peers = append(peers, p)
+	}
+	return peers
+}
+
+// CloseCredential closes the sockets opened with a credential; with credential empty all sockets of the tenant.
+func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
+	const revoked = 4401
+	for _, p := range f.peers() {
+		if p.caller.Tenant.ID == tenant && (credential == "" || p.caller.Credential == credential) {
+			p.sink.Close(revoked, "credential revoked")
+		}
+	}
+}
+
+func (f *Fanout) peers() []*Peer {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*Peer
+	for _, peers := range f.users {
+		for p := range peers {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Stats reads the counters.
+func (f *Fanout) Stats() FanoutStats {
+	c := &f.counters
+	s := FanoutStats{
+		Dispatched: c.dispatched.Load(), Received: c.received.Load(), Pushed: c.pushed.Load(),
+		Overflows: c.overflows.Load(), CatchUps: c.catchUps.Load(), Repairs: c.repairs.Load(),
+		TailBytes: f.tailBytes.Load(),
+	}
+	f.mu.Lock()
+	for _, peers := range f.users {
+		s.Peers += len(peers)
+	}
+	f.mu.Unlock()
+	for i := range f.shards {
+		s.Rooms += f.shards[i].size()
+	}
+	return s
+}
+
+// listen subscribes to all channels before the first socket takes a seat: a node must hear of every new member.
+func (f *Fanout) listen() error {
+	f.listening.Lock()
+	defer f.listening.Unlock()
+	for at := len(f.cancels); at < shardCount; at++ {
+		cancel, err := f.bus.Subscribe(channelOf(at), func(sig ports.Signal) { f.receive(at, sig) })
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", channelOf(at), err)
+		}
+		f.cancels = append(f.cancels, cancel)
+	}
+	return nil
+}
+
+func (f *Fanout) stopListening() {
+	f.listening.Lock()
+	defer f.listening.Unlock()
+	for _, cancel := range f.cancels {
+		cancel()
+	}
+	f.cancels = nil
+}
+
+func shardOf(room domain.RoomID) int { return int(room[len(room)-1]) % shardCount }
+
+func channelOf(at int) string { return channelNames[at] }
+
+var channelNames = func() (names [shardCount]string) {
+	for i := range names {
+		names[i] = fmt.Sprintf("rooms.%02d", i)
+	}
+	return names
+}()

@@ -1,0 +1,206 @@
+package application
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// shard is a part of the rooms that this node watches; each shard has a channel of the bus.
+type shard struct {
+	mu    sync.Mutex
+	rooms map[domain.RoomID]*liveRoom
+}
+
+func (s *shard) find(id domain.RoomID) *liveRoom {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooms[id]
+}
+
+// findOrAdd returns the live room, one that has served everything up to last when it is new.
+func (s *shard) findOrAdd(id domain.RoomID, tenant domain.TenantID, last int64) (r *liveRoom, added bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r = s.rooms[id]; r != nil {
+		return r, false
+	}
+	r = &liveRoom{id: id, tenant: tenant, last: last}
+	s.rooms[id] = r
+	return r, true
+}
+
+func (s *shard) each(do func(*liveRoom)) {
+	s.mu.Lock()
+	rooms := make([]*liveRoom, 0, len(s.rooms))
+	for _, r := range s.rooms {
+		rooms = append(rooms, r)
+	}
+	s.mu.Unlock()
+	for _, r := range rooms {
+		do(r)
+	}
+}
+
+func (s *shard) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.rooms)
+}
+
+// liveRoom is a room with sockets on this node, or one that had some a moment ago.
+type liveRoom struct {
+	id     domain.RoomID
+	tenant domain.TenantID
+
+	mu        sync.Mutex
+	last      int64 // everything up to this rev has been given to the seats that are live
+	seats     []seat
+	tail      tail
+	missed    int64 // the highest rev that was seen and could not be delivered in turn
+	repairing bool
+	swept     int64     // the store's rev at the last sweep
+	emptied   time.Time // when the last seat left; zero while there are seats
+	gone      bool      // taken out of its shard: find it anew
+}
+
+// seat is one socket in a room.
+type seat struct {
+	peer   *Peer
+	state  seatState
+	pos    int64 // everything up to this rev was pushed to the socket; not kept while live
+	until  int64 // the user was removed at this rev: nothing above it is theirs; 0 = a member
+	minSeq int64 // messages below it are left out while catching up
+	turn   int   // counts rewinds, so that a step begun before one does not move the seat after it
+}
+
+type seatState uint8
+
+const (
+	live    seatState = iota // gets every event as it comes
+	waiting                  // has seen more of the store than the room has delivered: live from pos+1 on
+	behind                   // is being caught up, or waits for that
+)
+
+// deliver takes the next event of the log. A gap is never jumped: the log is read instead.
+func (r *liveRoom) deliver(f *Fanout, sig signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case sig.Rev <= r.last:
+		return
+	case sig.Rev > r.last+1:
+		r.missed = max(r.missed, sig.Rev)
+		f.startRepair(r)
+		return
+	}
+	r.last = sig.Rev
+	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited {
+		f.tailBytes.Add(int64(r.tail.reset()))
+	}
+	f.tailBytes.Add(int64(r.tail.add(sig.Frame)))
+	for i := range r.seats {
+		r.seats[i].offer(f, r, sig.Frame)
+	}
+	if sig.Kind == domain.EventMemberRemoved {
+		r.dismiss(f, sig)
+	}
+}
+
+// offer pushes the next frame to a live seat; one whose queue is full falls behind and is caught up later.
+func (s *seat) offer(f *Fanout, r *liveRoom, frame ports.Frame) {
+	if s.state == behind || s.state == waiting && frame.Rev <= s.pos {
+		return
+	}
+	s.state = live
+	s.push(f, r, frame, frame.Rev-1)
+}
+
+// push hands a frame to the seat's socket. When its queue is full the seat is behind, at pos.
+func (s *seat) push(f *Fanout, r *liveRoom, frame ports.Frame, pos int64) bool {
+	drains := s.peer.drains.Load()
+	if s.peer.sink.Push(frame) {
+		f.counters.pushed.Add(1)
+		return true
+	}
+	f.counters.overflows.Add(1)
+	s.state, s.pos = behind, pos
+	s.minSeq = 0
+	s.peer.fallBehind(task{room: r}, drains)
+	return false
+}
+
+// dismiss ends the seats of a removed user: at once where everything up to the removal has been pushed, else when
+// catching up has come that far. The caller holds r.mu.
+func (r *liveRoom) dismiss(f *Fanout, sig signal) {
+	removed := f.removed(r, sig.Rev)
+	stay := r.seats[:0]
+	for _, s := range r.seats {
+		if slices.Contains(sig.users, s.peer.caller.User) {
+			s.until = sig.Rev
+			if s.state != behind && s.push(f, r, removed, sig.Rev) {
+				s.peer.forget(r)
+				continue
+			}
+		}
+		stay = append(stay, s)
+	}
+	clear(r.seats[len(stay):])
+	r.seats = stay
+	r.noteEmptied(f.clock.Now())
+}
+
+// sit gives a peer a seat at pos, or leaves the one it has. It reports false when the room was taken out of its shard:
+// find it anew.
+func (r *liveRoom) sit(p *Peer, pos, minSeq int64, initial bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone {
+		return false
+	}
+	if s := r.seatOf(p); s != nil {
+		s.until = 0
+		return true
+	}
+	if !p.remember(r) {
+		return true
+	}
+	r.emptied = time.Time{}
+	s := seat{peer: p, pos: pos, minSeq: minSeq}
+	switch {
+	case pos < r.last:
+		s.state = behind
+		p.addTask(task{room: r, initial: initial})
+	case pos > r.last:
+		s.state = waiting
+	}
+	r.seats = append(r.seats, s)
+	return true
+}
+
+// noteEmptied remembers when the last seat was left. The caller holds r.mu.
+func (r *liveRoom) noteEmptied(now time.Time) {
+	if len(r.seats) == 0 {
+		r.seats, r.emptied = nil, now
+	}
+}
+
+// seatOf returns the seat of a peer, or nil. The caller holds r.mu.
+func (r *liveRoom) seatOf(p *Peer) *seat {
+	i := slices.IndexFunc(r.seats, func(s seat) bool { return s.peer == p })
+	if i < 0 {
+		return nil
+	}
+	return &r.seats[i]
+}
+
+// vacate takes a peer's seat away.
+func (r *liveRoom) vacate(p *Peer, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
+	r.noteEmptied(now)
+}

@@ -1,0 +1,115 @@
+package application
+
+import (
+	"context"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Messaging sends and reads messages.
+type Messaging struct {
+	log   ports.Appender
+	store ports.Store
+	ids   ports.IDs
+	clock ports.Clock
+	busy  *inFlight
+}
+
+// NewMessaging wires the use case.
+func NewMessaging(log ports.Appender, store ports.Store, ids ports.IDs, clock ports.Clock) *Messaging {
+	return &Messaging{log: log, store: store, ids: ids, clock: clock, busy: newInFlight()}
+}
+
+// Send stores a message and returns once it is durable. A repeated client_id or Idempotency-Key with the same send
+// returns the first message as a duplicate. Errors: validation, domain.ErrUserRequired, domain.ErrRoomNotFound,
+// domain.ErrNotMember, domain.ErrClientIDReused, domain.ErrIdempotency, domain.ErrIdempotencyBusy, and those of
+// ports.Store.
+func (m *Messaging) Send(ctx context.Context, c Caller, room domain.RoomID, draft domain.Draft, key *domain.Idempotency) (ports.Appended, error) {
+	if c.User == "" {
+		return ports.Appended{}, domain.ErrUserRequired
+	}
+	if err := draft.Check(c.Tenant.Config.MaxMessage()); err != nil {
+		return ports.Appended{}, err
+	}
+	done, err := m.busy.enter(c.Tenant.ID, key)
+	if err != nil {
+		return ports.Appended{}, err
+	}
+	defer done()
+	send, err := m.prepare(c, draft)
+	if err != nil {
+		return ports.Appended{}, err
+	}
+	in := domain.Intent{Room: room, Sender: c.User, ClientID: draft.ClientID, ReplyTo: send.ReplyTo, Idempotency: key}
+	return m.log.Append(ctx, c.Tenant.ID, in, send.Decide)
+}
+
+func (m *Messaging) prepare(c Caller, draft domain.Draft) (domain.Send, error) {
+	send := domain.Send{
+		Draft: draft, Sender: c.User, SenderType: domain.SenderUser,
+		ID: domain.MessageID(m.ids.NewUUID()), Now: m.clock.Now(),
+	}
+	if draft.ClientID != "" {
+		send.Fingerprint = draft.Fingerprint()
+	}
+	if draft.ReplyTo == "" {
+		return send, nil
+	}
+	reply, ok := domain.ParseMessageID(draft.ReplyTo)
+	if !ok {
+		return send, domain.Invalid("reply_to", "reply_to must be a message of this room")
+	}
+	send.ReplyTo = reply
+	return send, nil
+}
+
+// Page selects messages of a history: those after AfterSeq, or the newest below BeforeSeq when that is set.
+type Page struct {
+	AfterSeq  int64
+	BeforeSeq int64 // 0 = not set
+	Limit     int
+}
+
+// History returns a page of a room's messages in order of seq, tombstones included, and whether there are more in the
+// page's direction.
+func (m *Messaging) History(ctx context.Context, c Caller, room domain.RoomID, page Page) ([]domain.Message, bool, error) {
+	var more bool
+	messages, err := ports.View(ctx, m.store, c.Tenant.ID, func(r ports.Reader) ([]domain.Message, error) {
+		if _, err := access(r, c, room, domain.ActRead); err != nil {
+			return nil, err
+		}
+		if page.BeforeSeq > 0 {
+			found, err := r.MessagesBefore(room, page.BeforeSeq, page.Limit+1)
+			if more = len(found) > page.Limit; more {
+				found = found[1:]
+			}
+			return found, err
+		}
+		found, err := r.MessagesAfter(room, page.AfterSeq, page.Limit+1)
+		if more = len(found) > page.Limit; more {
+			found = found[:page.Limit]
+		}
+		return found, err
+	})
+	return messages, more, err
+}
+
+// Message returns one message of a room.
+func (m *Messaging) Message(ctx context.Context, c Caller, room domain.RoomID, id domain.MessageID) (domain.Message, error) {
+	return ports.View(ctx, m.store, c.Tenant.ID, func(r ports.Reader) (domain.Message, error) {
+		if _, err := access(r, c, room, domain.ActRead); err != nil {
+			return domain.Message{}, err
+		}
+		return r.Message(room, id)
+	})
+}
+
+// access reads a room and asks the rights table, in the snapshot that the data will come from.
+func access(r ports.RoomReader, c Caller, id domain.RoomID, act domain.Action) (domain.Room, error) {
+	room, member, err := r.Access(id, c.User)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	return room, domain.Authorize(c.Actor, act, member)
+}

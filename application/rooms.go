@@ -1,0 +1,201 @@
+package application
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Rooms makes rooms and keeps their members.
+type Rooms struct {
+	store ports.Store
+	ids   ports.IDs
+	clock ports.Clock
+	busy  *inFlight
+}
+
+// NewRooms wires the use case.
+func NewRooms(store ports.Store, ids ports.IDs, clock ports.Clock) *Rooms {
+	return &Rooms{store: store, ids: ids, clock: clock, busy: newInFlight()}
+}
+
+// Created is the outcome of creating a room. Replayed: an earlier request with the same Idempotency-Key made it.
+type Created struct {
+	Room     domain.Room
+	Replayed bool
+}
+
+// Create makes a room with its members, or nothing at all. A direct message that exists is domain.ErrDMExists with
+// the existing room in its Room field.
+func (r *Rooms) Create(ctx context.Context, c Caller, draft domain.RoomDraft, key *domain.Idempotency) (Created, error) {
+	now := r.clock.Now()
+	room, members, err := domain.NewRoom(c.Actor, draft, domain.RoomID(r.ids.NewUUID()), now)
+	if err != nil {
+		return Created{}, err
+	}
+	done, err := r.busy.enter(c.Tenant.ID, key)
+	if err != nil {
+		return Created{}, err
+	}
+	defer done()
+	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (Created, error) {
+		if before, err := replayed(tx, key, now); err != nil || before != nil {
+			return replayedRoom(tx, before, err)
+		}
+		created, err := tx.CreateRoom(room, members)
+		if errors.Is(err, domain.ErrDMExists) {
+			return Created{}, existingDM(tx, room.UniqueKey)
+		}
+		if err != nil {
+			return Created{}, err
+		}
+		return Created{Room: created}, keep(tx, key, statusCreated, created.ID.String(), now)
+	})
+}
+
+func existingDM(tx ports.RoomReader, key string) error {
+	room, err := tx.RoomByKey(key)
+	if err != nil {
+		return err
+	}
+	conflict := *domain.ErrDMExists
+	conflict.Room = &room
+	return &conflict
+}
+
+func replayedRoom(tx ports.RoomReader, before *domain.IdempotencyRecord, err error) (Created, error) {
+	if err != nil {
+		return Created{}, err
+	}
+	id, _ := domain.ParseRoomID(before.Resource)
+	room, _, err := tx.Access(id, "")
+	return Created{Room: room, Replayed: true}, err
+}
+
+// Get returns a room.
+func (r *Rooms) Get(ctx context.Context, c Caller, id domain.RoomID) (domain.Room, error) {
+	return ports.View(ctx, r.store, c.Tenant.ID, func(v ports.Reader) (domain.Room, error) {
+		return access(v, c, id, domain.ActRead)
+	})
+}
+
+// List returns the caller's rooms, or the tenant's for its backend, and whether there are more.
+func (r *Rooms) List(ctx context.Context, c Caller, q domain.RoomQuery) ([]domain.RoomSummary, bool, error) {
+	q.User = c.User
+	limit := q.Limit
+	q.Limit++
+	found, err := ports.View(ctx, r.store, c.Tenant.ID, func(v ports.Reader) ([]domain.RoomSummary, error) {
+		return v.Rooms(q)
+	})
+	if len(found) > limit {
+		return found[:limit], true, err
+	}
+	return found, false, err
+}
+
+// Members returns a room's members by join time, and whether there are more.
+func (r *Rooms) Members(ctx context.Context, c Caller, id domain.RoomID, offset, limit int) ([]domain.Member, bool, error) {
+	found, err := ports.View(ctx, r.store, c.Tenant.ID, func(v ports.Reader) ([]domain.Member, error) {
+		if _, err := access(v, c, id, domain.ActListMembers); err != nil {
+			return nil, err
+		}
+		return v.Members(id, offset, limit+1)
+	})
+	if len(found) > limit {
+		return found[:limit], true, err
+	}
+	return found, false, err
+}
+
+// NewMembers names who is to be added: one user, or up to 100, with a role.
+type NewMembers struct {
+	UserID  string
+	UserIDs []string
+	Role    string
+}
+
+// AddMembers adds users to a room, all or none; one who is in it already stays as they are.
+func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in NewMembers, key *domain.Idempotency) (replay bool, err error) {
+	role, err := domain.CheckRole(in.Role)
+	if err != nil {
+		return false, err
+	}
+	done, err := r.busy.enter(c.Tenant.ID, key)
+	if err != nil {
+		return false, err
+	}
+	defer done()
+	now := r.clock.Now()
+	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (bool, error) {
+		room, err := access(tx, c, id, domain.ActManageMembers)
+		if err != nil {
+			return false, err
+		}
+		if before, err := replayed(tx, key, now); err != nil || before != nil {
+			return before != nil, err
+		}
+		users, err := domain.CheckNewMembers(room, in.UserID, in.UserIDs)
+		if err != nil {
+			return false, err
+		}
+		for _, user := range users {
+			if _, err := tx.AddMember(id, user, role, now); err != nil {
+				return false, err
+			}
+		}
+		return false, keep(tx, key, statusNoContent, id.String(), now)
+	})
+}
+
+// RemoveMember takes a user out of a room; leaving oneself needs no right. When the last admin goes, the longest
+// member takes over. The members of a direct message are fixed.
+func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, user domain.UserID) error {
+	act := domain.ActManageMembers
+	if user == c.User {
+		act = domain.ActRead
+	}
+	now := r.clock.Now()
+	_, err := ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (domain.Member, error) {
+		room, err := access(tx, c, id, act)
+		if err != nil {
+			return domain.Member{}, err
+		}
+		if room.Type == domain.RoomDM {
+			return domain.Member{}, domain.ErrDMFixed
+		}
+		left, err := tx.RemoveMember(id, user, now)
+		if err != nil || left.Role != domain.RoleAdmin {
+			return left, err
+		}
+		return left, promoteSuccessor(tx, id, now)
+	})
+	return err
+}
+
+// promoteSuccessor applies the last-admin rule after an admin has left: the longest member takes over, unless there is
+// another admin.
+func promoteSuccessor(tx ports.Tx, id domain.RoomID, now time.Time) error {
+	const page = 100
+	var longest domain.UserID
+	for offset := 0; ; offset += page {
+		members, err := tx.Members(id, offset, page)
+		if err != nil || slices.ContainsFunc(members, domain.Member.IsAdmin) {
+			return err
+		}
+		if offset == 0 && len(members) > 0 {
+			longest = members[0].User
+		}
+		if len(members) < page {
+			break
+		}
+	}
+	if longest == "" {
+		return nil
+	}
+	_, err := tx.SetRole(id, longest, domain.RoleAdmin, now)
+	return err
+}

@@ -1,0 +1,110 @@
+package application
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// signal is one step of a room's log on its way over the bus: the frame that sockets get, and what the fan-out of
+// every node must know of it.
+type signal struct {
+	tenant domain.TenantID
+	users  []domain.UserID // who a membership event is about
+	ports.Frame
+}
+
+// kinds are the event kinds by their number in a signal; append only, nodes of two versions read each other.
+var kinds = []domain.EventKind{
+	domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventRoomCreated,
+	domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventMemberAdded, domain.EventMemberRemoved,
+	domain.EventMemberUpdated,
+}
+
+var errSignal = errors.New("malformed signal")
+
+// newSignal encodes an event once for all its receivers.
+func newSignal(enc ports.Encoder, e domain.Event) signal {
+	s := signal{tenant: e.Tenant, users: e.Users, Frame: enc.Event(e)}
+	s.Room, s.Rev, s.Kind = e.Room, e.Rev, e.Kind
+	if e.Member != nil {
+		s.users = []domain.UserID{e.Member.User}
+	}
+	if e.Message != nil && e.Kind == domain.EventMessage {
+		s.Seq = e.Message.Seq
+	}
+	return s
+}
+
+// appendSignal writes s behind dst.
+func appendSignal(dst []byte, s signal) []byte {
+	dst = append(dst, s.Room[:]...)
+	dst = binary.AppendUvarint(dst, uint64(s.Rev))
+	dst = binary.AppendUvarint(dst, uint64(s.Seq))
+	dst = append(dst, byte(slices.Index(kinds, s.Kind)))
+	dst = appendBytes(dst, string(s.tenant))
+	dst = binary.AppendUvarint(dst, uint64(len(s.users)))
+	for _, u := range s.users {
+		dst = appendBytes(dst, string(u))
+	}
+	return appendBytes(dst, s.Bytes)
+}
+
+func appendBytes[T string | []byte](dst []byte, b T) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
+}
+
+// readSignal reads one signal and returns what follows it. The frame shares data's memory.
+func readSignal(data []byte) (s signal, rest []byte, err error) {
+	r := signalReader{data: data}
+	copy(s.Room[:], r.next(len(s.Room)))
+	s.Rev, s.Seq = int64(r.number()), int64(r.number())
+	kind := r.next(1)
+	s.tenant = domain.TenantID(r.bytes())
+	for range min(r.number(), uint64(len(r.data))) {
+		s.users = append(s.users, domain.UserID(r.bytes()))
+	}
+	s.Bytes = r.bytes()
+	if r.failed || int(kind[0]) >= len(kinds) {
+		return s, nil, errSignal
+	}
+	s.Kind = kinds[kind[0]]
+	return s, r.data, nil
+}
+
+// signalReader reads the parts of a signal; after the first failure everything is empty.
+type signalReader struct {
+	data   []byte
+	failed bool
+}
+
+func (r *signalReader) next(n int) []byte {
+	if r.failed || n < 0 || n > len(r.data) {
+		r.failed = true
+		return []byte{0}
+	}
+	part := r.data[:n:n]
+	r.data = r.data[n:]
+	return part
+}
+
+func (r *signalReader) number() uint64 {
+	n, size := binary.Uvarint(r.data)
+	if r.failed || size <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.data = r.data[size:]
+	return n
+}
+
+func (r *signalReader) bytes() []byte {
+	n := r.number()
+	if n > uint64(len(r.data)) {
+		r.failed = true
+	}
+	return r.next(int(min(n, uint64(len(r.data)))))
+}

@@ -1,0 +1,174 @@
+package application
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Tenancy is the operator's: tenants and their keys.
+type Tenancy struct {
+	tenants  ports.Tenants
+	writer   ports.TenantWriter
+	keys     ports.KeyWriter
+	sealer   ports.Sealer
+	ids      ports.IDs
+	clock    ports.Clock
+	identity *Identity
+	peers    CredentialCloser
+}
+
+// CredentialCloser closes the sockets that a revoked credential, or any credential of a deleted tenant, has opened.
+type CredentialCloser interface {
+	CloseCredential(tenant domain.TenantID, credential string)
+}
+
+// NewTenancy wires the use case.
+func NewTenancy(tenants ports.Tenants, writer ports.TenantWriter, keys ports.KeyWriter, sealer ports.Sealer, ids ports.IDs,
+	clock ports.Clock, identity *Identity, peers CredentialCloser) *Tenancy {
+	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, peers}
+}
+
+// NewTenant is a tenant just made, with the only showing of its API key.
+type NewTenant struct {
+	domain.Tenant
+	APIKey string
+}
+
+// NewCredential is a key just made, with the only showing of its secret.
+type NewCredential struct {
+	domain.Key
+	Secret string
+}
+
+// Create makes a tenant and its first API key. config is a JSON object or nil.
+func (t *Tenancy) Create(ctx context.Context, name string, config []byte) (NewTenant, error) {
+	if err := domain.CheckTenantName(name); err != nil {
+		return NewTenant{}, err
+	}
+	tenant := domain.Tenant{ID: domain.TenantID("tenant_" + t.ids.NewUUID().String()), Name: name, CreatedAt: t.clock.Now()}
+	cfg, err := t.mergeConfig(tenant, config)
+	if err != nil {
+		return NewTenant{}, err
+	}
+	tenant.Config = cfg
+	key, secret := t.newAPIKey(tenant.ID, "default")
+	return NewTenant{tenant, secret}, t.tenants.CreateTenant(ctx, tenant, key)
+}
+
+// EnsureDefault makes the default tenant, without a key, unless it exists.
+func (t *Tenancy) EnsureDefault(ctx context.Context) error {
+	tenant := domain.Tenant{ID: domain.DefaultTenant, Name: "default", CreatedAt: t.clock.Now()}
+	return t.tenants.CreateTenant(ctx, tenant)
+}
+
+// Get returns a tenant with its keys.
+func (t *Tenancy) Get(ctx context.Context, id domain.TenantID) (domain.Tenant, []domain.Key, error) {
+	tenant, err := t.tenants.Tenant(ctx, id)
+	if err != nil {
+		return tenant, nil, err
+	}
+	keys, err := t.keys.KeysOf(ctx, id)
+	return tenant, keys, err
+}
+
+// List returns tenants, oldest first, and whether there are more.
+func (t *Tenancy) List(ctx context.Context, offset, limit int) ([]domain.Tenant, bool, error) {
+	found, err := t.tenants.Tenants(ctx, offset, limit+1)
+	if len(found) > limit {
+		return found[:limit], true, err
+	}
+	return found, false, err
+}
+
+// Update changes name and config: absent (nil) stays, a config key that is null resets.
+func (t *Tenancy) Update(ctx context.Context, id domain.TenantID, name *string, config []byte) (domain.Tenant, error) {
+	if name != nil {
+		if err := domain.CheckTenantName(*name); err != nil {
+			return domain.Tenant{}, err
+		}
+	}
+	tenant, err := t.writer.UpdateTenant(ctx, id, func(stored domain.Tenant) (domain.Tenant, error) {
+		if name != nil {
+			stored.Name = *name
+		}
+		merged, err := t.mergeConfig(stored, config)
+		stored.Config = merged
+		return stored, err
+	})
+	t.identity.Forget(id)
+	return tenant, err
+}
+
+// mergeConfig applies a patch and seals a new webhook secret.
+func (t *Tenancy) mergeConfig(tenant domain.Tenant, patch []byte) (domain.TenantConfig, error) {
+	merged, err := domain.MergeConfig(tenant.Config, patch)
+	if err != nil || merged.WebhookSecret == nil || merged.WebhookSecret == tenant.Config.WebhookSecret {
+		return merged, err
+	}
+	if old := tenant.Config.WebhookSecret; old != nil && *old == *merged.WebhookSecret {
+		return merged, nil
+	}
+	sealed, err := t.sealer.Seal([]byte(*merged.WebhookSecret), WebhookSecretContext(tenant.ID))
+	text := base64.StdEncoding.EncodeToString(sealed)
+	merged.WebhookSecret = &text
+	return merged, err
+}
+
+// WebhookSecretContext binds a sealed webhook secret to its tenant.
+func WebhookSecretContext(tenant domain.TenantID) string { return string(tenant) + "|webhook-secret" }
+
+// Delete makes a tenant invisible at once; its rows are purged in small steps by Purge.
+func (t *Tenancy) Delete(ctx context.Context, id domain.TenantID) error {
+	err := t.writer.DeleteTenant(ctx, id, t.clock.Now())
+	t.identity.Forget(id)
+	if err == nil {
+		t.peers.CloseCredential(id, "")
+	}
+	return err
+}
+
+// AddAPIKey makes an API key; a sixth live one is domain.ErrTooManyKeys.
+func (t *Tenancy) AddAPIKey(ctx context.Context, tenant domain.TenantID, name string) (NewCredential, error) {
+	key, secret := t.newAPIKey(tenant, name)
+	return NewCredential{key.Key, secret}, t.keys.AddKey(ctx, key)
+}
+
+// AddSigningKey makes a key that verifies the tenant's JWTs; a sixth live one is domain.ErrTooManyKeys.
+func (t *Tenancy) AddSigningKey(ctx context.Context, tenant domain.TenantID) (NewCredential, error) {
+	kid := "kid_" + base64.RawURLEncoding.EncodeToString(t.ids.Secret(16))
+	secret := base64.RawURLEncoding.EncodeToString(t.ids.Secret(32))
+	sealed, err := t.sealer.Seal([]byte(secret), SigningKeyContext(tenant, kid))
+	if err != nil {
+		return NewCredential{}, err
+	}
+	key := domain.Key{ID: kid, Kind: domain.SigningKey, Tenant: tenant, CreatedAt: t.clock.Now()}
+	return NewCredential{key, secret}, t.keys.AddKey(ctx, ports.NewKey{Key: key, Secret: sealed})
+}
+
+// Revoke ends a key: 401 at once, its sockets are closed.
+func (t *Tenancy) Revoke(ctx context.Context, tenant domain.TenantID, kind domain.KeyKind, id string) error {
+	err := t.keys.RevokeKey(ctx, tenant, kind, id, t.clock.Now())
+	t.identity.Forget(tenant)
+	if err == nil {
+		t.peers.CloseCredential(tenant, id)
+	}
+	return err
+}
+
+func (t *Tenancy) newAPIKey(tenant domain.TenantID, name string) (ports.NewKey, string) {
+	secret := keyPrefix + base64.RawURLEncoding.EncodeToString(t.ids.Secret(32))
+	key := domain.Key{ID: "key_" + t.ids.NewUUID().String(), Kind: domain.APIKey, Tenant: tenant, Name: name, CreatedAt: t.clock.Now()}
+	return ports.NewKey{Key: key, Hash: HashAPIKey(secret)}, secret
+}
+
+// ignoreGone drops an error that says a target does not exist any more.
+func ignoreGone(err error) error {
+	if errors.Is(err, domain.ErrRoomNotFound) {
+		return nil
+	}
+	return err
+}

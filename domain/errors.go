@@ -1,0 +1,73 @@
+package domain
+
+import "fmt"
+
+// Code is the class of an error, the closed set every client sees in error.code.
+type Code string
+
+// The codes and the HTTP status each is answered with.
+const (
+	CodeValidation       Code = "VALIDATION_ERROR"       // 400
+	CodeAuthentication   Code = "AUTHENTICATION_ERROR"   // 401
+	CodeAuthorization    Code = "AUTHORIZATION_ERROR"    // 403
+	CodeNotFound         Code = "NOT_FOUND"              // 404
+	CodeMethodNotAllowed Code = "METHOD_NOT_ALLOWED"     // 405
+	CodeConflict         Code = "CONFLICT"               // 409
+	CodeTooLarge         Code = "PAYLOAD_TOO_LARGE"      // 413
+	CodeUnsupportedMedia Code = "UNSUPPORTED_MEDIA_TYPE" // 415
+	CodeRateLimited      Code = "RATE_LIMIT_EXCEEDED"    // 429
+	CodeInternal         Code = "INTERNAL_ERROR"         // 500
+	CodeUnavailable      Code = "SERVICE_UNAVAILABLE"    // 503
+)
+
+// Error is the only error type the core answers with. Message is meant for the client: it never carries SQL, a path,
+// a stack or another tenant's data.
+type Error struct {
+	Code    Code
+	Reason  string // stable slug, one per rule; what errors.Is compares
+	Field   string // the request field at fault, when there is one
+	Message string
+	Room    *Room // the existing room of a CONFLICT on a direct message
+}
+
+func (e *Error) Error() string {
+	if e.Field != "" {
+		return fmt.Sprintf("%s: %s (%s)", e.Code, e.Message, e.Field)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+// Is reports whether target is an *Error with the same reason, whatever its field or message.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Reason == e.Reason
+}
+
+// The errors of the core. Rules that need another field or message derive theirs with Invalid.
+var (
+	ErrUnauthenticated = &Error{Code: CodeAuthentication, Reason: "unauthenticated", Message: "Invalid or missing credentials"}
+	ErrUserRequired    = &Error{Code: CodeAuthentication, Reason: "user_required", Field: "X-User-Id", Message: "This call acts for a user: send the X-User-Id header with the API key"}
+	ErrTokenExpired    = &Error{Code: CodeAuthentication, Reason: "token_expired", Message: "The token has expired"}
+	ErrForbidden       = &Error{Code: CodeAuthorization, Reason: "forbidden", Message: "You may not do this"}
+	ErrNotMember       = &Error{Code: CodeAuthorization, Reason: "not_member", Message: "You are not a member of this room"}
+	ErrRoomNotFound    = &Error{Code: CodeNotFound, Reason: "not_found", Message: "Not found"}
+	ErrMessageNotFound = ErrRoomNotFound
+	ErrMemberNotFound  = ErrRoomNotFound
+	ErrTenantNotFound  = ErrRoomNotFound
+	ErrKeyNotFound     = ErrRoomNotFound
+	ErrDMExists        = &Error{Code: CodeConflict, Reason: "dm_exists", Message: "A direct message room between these two users exists already"}
+	ErrDMFixed         = &Error{Code: CodeConflict, Reason: "dm_members_fixed", Message: "The members of a direct message room are fixed"}
+	ErrClientIDReused  = &Error{Code: CodeConflict, Reason: "client_id_reused", Field: "client_id", Message: "This client_id was used for a different message in this room"}
+	ErrIdempotency     = &Error{Code: CodeConflict, Reason: "idempotency_key_reused", Field: "Idempotency-Key", Message: "This Idempotency-Key was used for a different request"}
+	ErrIdempotencyBusy = &Error{Code: CodeConflict, Reason: "idempotency_key_busy", Field: "Idempotency-Key", Message: "A request with this Idempotency-Key is still under way"}
+	ErrTooManyKeys     = &Error{Code: CodeConflict, Reason: "too_many_keys", Message: "A tenant has at most 5 live keys of a kind: revoke one first"}
+	ErrTooManySockets  = &Error{Code: CodeRateLimited, Reason: "too_many_sockets", Message: "connection limit reached"}
+	ErrBusy            = &Error{Code: CodeUnavailable, Reason: "busy", Message: "The server is busy: try again shortly"}
+	ErrUnavailable     = &Error{Code: CodeUnavailable, Reason: "unavailable", Message: "The store cannot be written at the moment: try again shortly"}
+	ErrClosing         = &Error{Code: CodeUnavailable, Reason: "closing", Message: "The server is shutting down: try again shortly"}
+)
+
+// Invalid is a VALIDATION_ERROR about one field; the message says what would be right.
+func Invalid(field, format string, args ...any) *Error {
+	return &Error{Code: CodeValidation, Reason: "invalid", Field: field, Message: fmt.Sprintf(format, args...)}
+}

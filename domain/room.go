@@ -1,0 +1,168 @@
+package domain
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// RoomType says who may be in a room and how they come in.
+type RoomType string
+
+// The room types a client can make.
+const (
+	RoomDM      RoomType = "dm"      // two fixed members
+	RoomGroup   RoomType = "group"   // private: admins add and remove
+	RoomChannel RoomType = "channel" // any user of the tenant may join
+)
+
+// The limits of a room, from the contract.
+const (
+	MaxRoomMembersAtOnce = 100 // members named in one call
+	MaxRoomName          = 256 // characters
+)
+
+// Room is a room as its log stands: Seq numbers messages only, Rev is the room's position, +1 for every message and
+// every change. FirstSeq is the oldest message retention has left.
+type Room struct {
+	ID        RoomID
+	Type      RoomType
+	UniqueKey string // of a direct message: dm:<a>:<b>; else empty
+	Name      *string
+	Metadata  []byte // a JSON object, or nil
+	FirstSeq  int64
+	LastSeq   int64
+	LastRev   int64
+	CreatedAt time.Time
+}
+
+// RoomDraft is what a client asks for when it makes a room.
+type RoomDraft struct {
+	Type     string
+	Members  []string
+	Name     *string
+	Metadata []byte
+}
+
+// NewRoom is the rule of room creation: the room and its first members, in order. A DM has exactly two different
+// members, one of them the creator when a user made it. In groups and channels the creator is an admin and always a
+// member; when the backend creates, the first member named is the admin.
+func NewRoom(a Actor, d RoomDraft, id RoomID, now time.Time) (Room, []Member, error) {
+	users, err := checkMembers("members", d.Members)
+	if err != nil {
+		return Room{}, nil, err
+	}
+	if err := CheckRoomName(d.Name); err != nil {
+		return Room{}, nil, err
+	}
+	if err := CheckObject("metadata", d.Metadata); err != nil {
+		return Room{}, nil, err
+	}
+	room := Room{ID: id, Type: RoomType(d.Type), Name: d.Name, Metadata: d.Metadata, FirstSeq: 1, CreatedAt: now}
+	switch room.Type {
+	case RoomDM:
+		room.UniqueKey, err = dmKey(a, users)
+	case RoomGroup, RoomChannel:
+		users, err = withCreator(a, users)
+	default:
+		err = Invalid("type", "Invalid room type. Must be one of: dm, group, channel")
+	}
+	if err != nil {
+		return Room{}, nil, err
+	}
+	return room, firstMembers(room, users, now), nil
+}
+
+func firstMembers(room Room, users []UserID, now time.Time) []Member {
+	members := make([]Member, len(users))
+	for i, u := range users {
+		members[i] = Member{User: u, Role: RoleMember, State: Active, JoinedAt: now}
+	}
+	if room.Type != RoomDM {
+		members[0].Role = RoleAdmin
+	}
+	return members
+}
+
+func dmKey(a Actor, users []UserID) (string, error) {
+	if len(users) != 2 {
+		return "", Invalid("members", "a direct message has exactly two different members")
+	}
+	if a.Kind == ActorUser && !slices.Contains(users, a.User) {
+		return "", ErrForbidden
+	}
+	return DMKey(users[0], users[1]), nil
+}
+
+func withCreator(a Actor, users []UserID) ([]UserID, error) {
+	if a.User != "" {
+		users = slices.DeleteFunc(users, func(u UserID) bool { return u == a.User })
+		users = slices.Insert(users, 0, a.User)
+	}
+	if len(users) == 0 {
+		return nil, Invalid("members", "name at least one member: the first becomes the room's admin")
+	}
+	return users, nil
+}
+
+var dmEscape = strings.NewReplacer("%", "%25", ":", "%3A")
+
+// DMKey is the unique key of the direct message between two users: dm:<a>:<b>, sorted, with % and : inside an id
+// percent-encoded so that two pairs never share a key.
+func DMKey(a, b UserID) string {
+	if b < a {
+		a, b = b, a
+	}
+	return "dm:" + dmEscape.Replace(string(a)) + ":" + dmEscape.Replace(string(b))
+}
+
+// CheckRoomName accepts no name, or up to 256 characters.
+func CheckRoomName(name *string) error {
+	if name != nil && len([]rune(*name)) > MaxRoomName {
+		return Invalid("name", "a room's name has at most %d characters", MaxRoomName)
+	}
+	return nil
+}
+
+// checkMembers validates a list of user ids and drops repetitions, keeping the first of each.
+func checkMembers(field string, ids []string) ([]UserID, error) {
+	if len(ids) > MaxRoomMembersAtOnce {
+		return nil, Invalid(field, "at most %d members in one call", MaxRoomMembersAtOnce)
+	}
+	users := make([]UserID, 0, len(ids)+1)
+	for _, id := range ids {
+		u, err := CheckUserID(field, id)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(users, u) {
+			users = append(users, u)
+		}
+	}
+	return users, nil
+}
+
+// RoomQuery selects rooms of a list.
+type RoomQuery struct {
+	User   UserID // whose rooms; empty lists the whole tenant's
+	Type   RoomType
+	Open   bool // channels of the tenant that User may join and is not in
+	Offset int
+	Limit  int
+}
+
+// RoomSummary is a room as a list shows it, latest activity first.
+type RoomSummary struct {
+	Room
+	LastMessage *Message
+	LastAck     int64 // of the device asked for, else the user's highest
+}
+
+// CheckRoomType accepts no type, or one of dm, group, channel.
+func CheckRoomType(s string) (RoomType, error) {
+	switch t := RoomType(s); t {
+	case "", RoomDM, RoomGroup, RoomChannel:
+		return t, nil
+	}
+	return "", Invalid("type", "Invalid room type. Must be one of: dm, group, channel")
+}

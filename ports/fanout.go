@@ -1,0 +1,41 @@
+package ports
+
+import "github.com/chatapi/chatapi/domain"
+
+// Frame is an event as sockets get it: encoded once, shared by all of them, never changed. The other fields are what
+// the fan-out needs to know of it.
+type Frame struct {
+	Room  domain.RoomID
+	Rev   int64 // the room's position; 0 for frames that are not part of a room's log
+	Seq   int64 // of a message, else 0
+	Kind  domain.EventKind
+	User  domain.UserID // the member of a membership event, the sender of a message
+	Bytes []byte        // as the socket writes it
+}
+
+// Encoder turns what the core says into frames.
+type Encoder interface {
+	// Event encodes one step of a room's log.
+	Event(domain.Event) Frame
+	// SyncComplete ends the replay after a connect.
+	SyncComplete(SyncReport) Frame
+	// ResyncRequired tells a client that its place in these rooms is not in this log.
+	ResyncRequired(epoch domain.Epoch, rooms []domain.RoomID) Frame
+}
+
+// SyncReport is what a replay sent: how many rooms and messages, where the client stands now, and what was left out.
+type SyncReport struct {
+	Rooms     int
+	Messages  int
+	Cursor    string
+	Truncated []domain.Gap
+}
+
+// Sink is a socket as the fan-out sees it. Both methods return at once: they never wait for the network.
+type Sink interface {
+	// Push queues a frame for writing, in order. It returns false when the bounded queue is full; the socket then calls
+	// Peer.Drained once its queue has emptied, and the fan-out catches it up from the log.
+	Push(Frame) bool
+	// Close ends the socket with a WebSocket close code after what is queued.
+	Close(code int, reason string)
+}
