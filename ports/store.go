@@ -101,8 +101,8 @@ type RoomReader interface {
 
 // RoomWriter makes rooms.
 type RoomWriter interface {
-	// CreateRoom stores a room with its first members as rev 1 of its log, event room.created; the members' JoinedSeq
-	// and JoinedRev are 0. A unique key that exists is domain.ErrDMExists, whatever the timing; the transaction goes
+	// CreateRoom stores a room with its first members as rev 1 of its log, event room.created with the members' ids in
+	// Users; their JoinedSeq and JoinedRev are 0. A unique key that exists is domain.ErrDMExists, whatever the timing; the transaction goes
 	// on after that error. It returns the room with its LastRev.
 	CreateRoom(room domain.Room, members []domain.Member) (domain.Room, error)
 }

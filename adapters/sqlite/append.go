@@ -1,0 +1,182 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"net/http"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Append implements ports.Appender.
+func (s *Store) Append(ctx context.Context, tenant domain.TenantID, in domain.Intent,
+	decide func(domain.Snapshot) (domain.Change, error),
+) (ports.Appended, error) {
+	var out ports.Appended
+	err := s.submit(ctx, tenant, func(t *tx) (err error) {
+		if err = t.bind(tenant); err == nil {
+			out, err = t.append(in, decide)
+		}
+		return err
+	})
+	if err != nil {
+		return ports.Appended{}, err
+	}
+	return out, nil
+}
+
+// append is the hot path. What the sender already sent under the client_id is looked up only when it matters: the
+// unique index finds a repetition anyway, and then decide runs once more with it.
+func (t *tx) append(in domain.Intent, decide func(domain.Snapshot) (domain.Change, error)) (ports.Appended, error) {
+	r, snap, err := t.snapshot(in)
+	if err != nil {
+		return ports.Appended{}, err
+	}
+	change, refusal := decide(snap)
+	if refusal == nil && change.Duplicate == nil {
+		message, err := t.store(r, in, change)
+		if err == nil || in.ClientID == "" || !isUnique(err) {
+			return ports.Appended{Message: message}, err
+		}
+		refusal = err
+	}
+	if in.ClientID != "" {
+		if snap.Duplicate, err = t.duplicate(r, in); err != nil {
+			return ports.Appended{}, err
+		}
+		if snap.Duplicate != nil {
+			change, refusal = decide(snap)
+		}
+	}
+	if refusal != nil {
+		return ports.Appended{}, refusal
+	}
+	return ports.Appended{Message: *change.Duplicate, Duplicate: true}, nil
+}
+
+// snapshot reads what decide needs, but the duplicate.
+func (t *tx) snapshot(in domain.Intent) (*room, domain.Snapshot, error) {
+	r, member, err := t.access(in.Room, in.Sender)
+	if err != nil {
+		return nil, domain.Snapshot{}, err
+	}
+	snap := domain.Snapshot{Room: r.Room}
+	if member != nil {
+		own := *member
+		snap.Member = &own
+	}
+	if in.Idempotency != nil {
+		if err := t.replayed(r, *in.Idempotency, &snap); err != nil {
+			return nil, domain.Snapshot{}, err
+		}
+	}
+	if !in.ReplyTo.IsZero() {
+		snap.ReplyTo, err = t.conn.first("SELECT 1 FROM messages WHERE id = ? AND pos BETWEEN ? AND ?",
+			args(in.ReplyTo[:], position(r.number, 0), position(r.number, maxSeq)), func(row) {})
+	}
+	return r, snap, err
+}
+
+// replayed finds what the intent's Idempotency-Key was used for.
+func (t *tx) replayed(r *room, key domain.Idempotency, snap *domain.Snapshot) error {
+	record, err := t.Idempotency(key.User, key.Key, t.w.store.cfg.Clock.Now())
+	if err != nil || record == nil {
+		return err
+	}
+	id, ok := domain.ParseMessageID(record.Resource)
+	if !ok || record.Request != key.Request {
+		snap.KeyReused = true
+		return nil
+	}
+	snap.Replayed, err = t.sent(r, sentByID, id[:], position(r.number, 0), position(r.number, maxSeq))
+	snap.KeyReused = snap.Replayed == nil
+	return err
+}
+
+const (
+	sentByID       = "SELECT " + messageColumns + ", x.fingerprint FROM messages x WHERE x.id = ? AND x.pos BETWEEN ? AND ?"
+	sentByClientID = "SELECT " + messageColumns + ", x.fingerprint FROM messages x" +
+		" WHERE x.pos >> 36 = ? AND x.sender = ? AND x.client_id = ?"
+)
+
+// duplicate finds the message that the sender sent to the room under the intent's client_id.
+func (t *tx) duplicate(r *room, in domain.Intent) (*domain.Sent, error) {
+	sender, err := t.user(in.Sender)
+	if err != nil || sender == 0 {
+		return nil, err
+	}
+	return t.sent(r, sentByClientID, r.number, sender, in.ClientID)
+}
+
+func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, error) {
+	var found *domain.Sent
+	var sender int64
+	var broken error
+	_, err := t.conn.first(query, values, func(row row) {
+		var s stored
+		broken = scanMessage(row, &s)
+		found = &domain.Sent{Message: s.message}
+		copy(found.Fingerprint[:], row.blob(messageWidth))
+		sender = s.sender
+	})
+	if err == nil {
+		err = broken
+	}
+	if err != nil || found == nil {
+		return nil, err
+	}
+	found.Message.Room = r.ID
+	found.Message.Sender, err = t.name(sender)
+	return found, err
+}
+
+// store gives the message its place in the room and writes it. Without an Idempotency-Key it is one statement, which
+// undoes itself when it fails and needs no savepoint.
+func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.Message, error) {
+	m := change.Message
+	sender, err := t.ensureUser(m.Sender)
+	if err != nil {
+		return domain.Message{}, err
+	}
+	if in.Idempotency != nil {
+		if err := t.save(); err != nil {
+			return domain.Message{}, err
+		}
+	}
+	m.Room, m.Seq, m.FirstRev = found.ID, found.LastSeq+1, found.LastRev+1
+	m.Rev = m.FirstRev
+	if err := t.insertMessage(found, sender, m, change.Fingerprint); err != nil {
+		return domain.Message{}, err
+	}
+	r := t.change(found)
+	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, max(r.active, millis(m.CreatedAt))
+	if in.Idempotency != nil {
+		err := t.KeepIdempotency(*in.Idempotency, http.StatusCreated, m.ID.String(), t.w.store.cfg.Clock.Now())
+		if err != nil {
+			return domain.Message{}, err
+		}
+	}
+	t.emit(domain.Event{Room: r.ID, Rev: m.Rev, Kind: domain.EventMessage, At: m.CreatedAt, Message: &m})
+	return m, nil
+}
+
+func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint domain.Fingerprint) error {
+	kind, err := senderNumber(m.SenderType)
+	if err != nil {
+		return err
+	}
+	var client, print, reply any
+	if m.ClientID != "" {
+		client, print = m.ClientID, fingerprint[:]
+	}
+	if !m.ReplyTo.IsZero() {
+		reply = m.ReplyTo[:]
+	}
+	w := t.w
+	w.body = domain.EncodeBody(w.body[:0], m.Content, m.Meta)
+	return w.conn.run(`INSERT INTO messages (pos, id, sender, sender_type, first_rev, rev, client_id, fingerprint, reply_to,
+		body, created, edited, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		position(r.number, m.Seq), m.ID[:], sender, kind, m.FirstRev, m.Rev, client, print, reply,
+		w.body, millis(m.CreatedAt), timeOrNull(m.EditedAt), timeOrNull(m.DeletedAt))
+}

@@ -1,0 +1,234 @@
+package sqlite
+
+import (
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// layers is a cache over rows in three layers: what is committed, what this batch changed, and what the running job
+// changed. A job's layer is merged into the batch's when the job is kept and dropped when it is undone; the batch's
+// is merged when the commit is durable and dropped when it fails. nil stands for a row known to be gone.
+type layers[K comparable, V any] struct {
+	committed  *simplelru.LRU[K, *V]
+	batch, job map[K]*V
+}
+
+func newLayers[K comparable, V any](size int) layers[K, V] {
+	lru, err := simplelru.NewLRU[K, *V](size, nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return layers[K, V]{committed: lru, batch: map[K]*V{}, job: map[K]*V{}}
+}
+
+func (l *layers[K, V]) get(key K) (*V, bool) {
+	if v, ok := l.job[key]; ok {
+		return v, true
+	}
+	if v, ok := l.batch[key]; ok {
+		return v, true
+	}
+	return l.committed.Get(key)
+}
+
+func (l *layers[K, V]) put(key K, v *V) { l.job[key] = v }
+
+func (l *layers[K, V]) release() {
+	for key, v := range l.job {
+		l.batch[key] = v
+	}
+	clear(l.job)
+}
+
+func (l *layers[K, V]) rollback() { clear(l.job) }
+
+func (l *layers[K, V]) publish() {
+	for key, v := range l.batch {
+		if v == nil {
+			l.committed.Remove(key)
+			continue
+		}
+		l.committed.Add(key, v)
+	}
+	clear(l.batch)
+}
+
+// drop also forgets what was committed: after a failed batch nothing is taken for granted.
+func (l *layers[K, V]) drop() {
+	clear(l.job)
+	clear(l.batch)
+	l.committed.Purge()
+}
+
+// The sizes of the writer's caches, in rows. Together they take at most some 30 MB.
+const (
+	cachedTenants = 4096
+	cachedUsers   = 65536
+	cachedRooms   = 16384
+	cachedMembers = 65536
+)
+
+type (
+	userKey struct {
+		tenant int64
+		id     domain.UserID
+	}
+	memberKey struct{ room, user int64 }
+)
+
+// caches hold rows that almost every job needs.
+type caches struct {
+	tenants layers[domain.TenantID, int64]
+	users   layers[userKey, int64]
+	rooms   layers[domain.RoomID, room]
+	members layers[memberKey, domain.Member]
+	gone    func(domain.TenantID) // hears of tenants deleted by a commit
+}
+
+func newCaches(gone func(domain.TenantID)) *caches {
+	return &caches{
+		tenants: newLayers[domain.TenantID, int64](cachedTenants),
+		users:   newLayers[userKey, int64](cachedUsers),
+		rooms:   newLayers[domain.RoomID, room](cachedRooms),
+		members: newLayers[memberKey, domain.Member](cachedMembers),
+		gone:    gone,
+	}
+}
+
+func (c *caches) release() {
+	c.tenants.release()
+	c.users.release()
+	c.rooms.release()
+	c.members.release()
+}
+
+func (c *caches) rollback() {
+	c.tenants.rollback()
+	c.users.rollback()
+	c.rooms.rollback()
+	c.members.rollback()
+}
+
+func (c *caches) publish() {
+	for id, number := range c.tenants.batch {
+		if number == nil {
+			c.gone(id)
+		}
+	}
+	for _, r := range c.rooms.batch {
+		if r != nil {
+			r.dirty = false
+		}
+	}
+	c.tenants.publish()
+	c.users.publish()
+	c.rooms.publish()
+	c.members.publish()
+}
+
+func (c *caches) drop() {
+	c.tenants.drop()
+	c.users.drop()
+	c.rooms.drop()
+	c.members.drop()
+}
+
+// flush writes the counters of the rooms that the batch changed, once each.
+func (c *caches) flush(db *conn) error {
+	for _, layer := range []map[domain.RoomID]*room{c.rooms.batch, c.rooms.job} {
+		for _, r := range layer {
+			if r == nil || !r.dirty {
+				continue
+			}
+			err := db.run("UPDATE rooms SET last_seq = ?, last_rev = ?, changes = ?, active = ? WHERE number = ? AND tenant = ?",
+				r.LastSeq, r.LastRev, r.changes, r.active, r.number, r.tenant)
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// tenant resolves a live tenant's number.
+func (c *caches) tenant(db *conn, id domain.TenantID) (int64, error) {
+	if number, ok := c.tenants.get(id); ok {
+		if number == nil {
+			return 0, domain.ErrTenantNotFound
+		}
+		return *number, nil
+	}
+	number, err := findTenant(db, id)
+	if err != nil {
+		return 0, err
+	}
+	c.tenants.put(id, &number)
+	return number, nil
+}
+
+// room is a row of the table rooms. dirty: its counters are ahead of the row's.
+type room struct {
+	domain.Room
+	number, tenant  int64
+	changes, active int64
+	dirty           bool
+}
+
+const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, r.last_rev, r.changes, r.active, r.created,
+	r.unique_key, r.name, r.metadata`
+
+// roomWidth is the number of roomColumns.
+const roomWidth = 13
+
+func scanRoom(r row) *room {
+	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8)}
+	out.Room = domain.Room{
+		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
+		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12),
+	}
+	copy(out.ID[:], r.blob(2))
+	if !r.null(11) {
+		name := r.text(11)
+		out.Name = &name
+	}
+	return out
+}
+
+// The store keeps times as Unix milliseconds, NULL for the zero time.
+func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+func millis(t time.Time) int64 { return t.UnixMilli() }
+
+// timeOrNull is for columns that may be NULL.
+func timeOrNull(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return t.UnixMilli()
+}
+
+func (r row) time(i int) time.Time {
+	if r.null(i) {
+		return time.Time{}
+	}
+	return fromMillis(r.int(i))
+}
+
+// textOrNull keeps an empty string as NULL, which the unique indexes leave out.
+func textOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// blobOrNull keeps no bytes as NULL.
+func blobOrNull(b []byte) any {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}

@@ -1,0 +1,92 @@
+package sqlite
+
+import (
+	"fmt"
+	"time"
+)
+
+// The write-ahead log in frames of a page each. Checkpoints are the writer's, between batches: SQLite's own would hide
+// a failed fsync behind the success of the commit that triggered them.
+const (
+	checkpointFrames = 4000  // 16 MiB: long enough to write each page of a hot room once for many commits
+	retryFrames      = 1000  // after a checkpoint that readers kept from being complete
+	restartFrames    = 12000 // 48 MiB: from here the readers are waited for, so that the log starts anew
+	restartPatience  = 250   // milliseconds
+)
+
+// wal is what the writer knows of the write-ahead log.
+type wal struct {
+	frames int // written since the last complete checkpoint
+	next   int // frames at which to try again
+}
+
+// housekeep runs after each batch.
+func (w *writer) housekeep() {
+	if w.conn == nil {
+		return
+	}
+	n, err := w.conn.written()
+	if err != nil {
+		w.log.Error("cannot count the write-ahead log", "error", err)
+		n = maxBatch
+	}
+	w.wal.frames += n
+	if w.wal.frames >= max(w.wal.next, checkpointFrames) {
+		w.checkpoint()
+	}
+}
+
+func (w *writer) checkpointWhenQuiet() {
+	if w.conn != nil && w.wal.frames > 0 {
+		w.checkpoint()
+	}
+}
+
+// checkpoint moves the log into the database. A failed fsync here is as fatal as in a commit: the pages may be gone
+// from the kernel's memory while the log that has them is about to be overwritten.
+func (w *writer) checkpoint() {
+	started := time.Now()
+	log, moved, err := w.checkpointAs("PASSIVE")
+	if err == nil && log >= restartFrames {
+		log, moved, err = w.restartLog()
+	}
+	w.store.stats.checkpoint(time.Since(started))
+	switch {
+	case isIO(err):
+		w.die(err)
+	case err != nil:
+		w.log.Warn("checkpoint failed", "error", err)
+		w.wal.next = w.wal.frames + retryFrames
+	case moved < log:
+		w.wal = wal{frames: log, next: log + retryFrames}
+	default:
+		w.wal = wal{}
+	}
+}
+
+func (w *writer) checkpointAs(mode string) (log, moved int, err error) {
+	_, err = w.conn.first("PRAGMA wal_checkpoint("+mode+")", nil, func(r row) { log, moved = int(r.int(1)), int(r.int(2)) })
+	w.conn.trouble = nil
+	return log, moved, err
+}
+
+// restartLog waits for the readers that still need the log, a short while, so that the next commit can begin it anew.
+func (w *writer) restartLog() (log, moved int, err error) {
+	if err := w.conn.pragma("busy_timeout", restartPatience); err != nil {
+		return 0, 0, err
+	}
+	log, moved, err = w.checkpointAs("RESTART")
+	if back := w.conn.pragma("busy_timeout", writerPragmas(false)["busy_timeout"]); err == nil {
+		err = back
+	}
+	return log, moved, err
+}
+
+// finalCheckpoint empties the log when the store closes.
+func (w *writer) finalCheckpoint() error {
+	log, moved, err := w.checkpointAs("TRUNCATE")
+	if err == nil && moved < log {
+		err = fmt.Errorf("sqlite: %d of %d frames of the write-ahead log are not in the database yet", log-moved, log)
+	}
+	return err
+}

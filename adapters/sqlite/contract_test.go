@@ -1,0 +1,47 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/ports/storetest"
+)
+
+// contractBackend is a store on a file, to be opened again.
+type contractBackend struct {
+	*sqlite.Store
+	cfg sqlite.Config
+}
+
+// Reopen implements storetest.Backend.
+func (b contractBackend) Reopen(t *testing.T) storetest.Backend {
+	t.Helper()
+	if err := b.Close(); err != nil {
+		t.Fatalf("close the store: %v", err)
+	}
+	return openBackend(t, b.cfg)
+}
+
+func openBackend(t *testing.T, cfg sqlite.Config) contractBackend {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatalf("open the store: %v", err)
+	}
+	t.Cleanup(func() { _ = store.Close() }) // the latest is open yet; those before it say that they are closed
+	return contractBackend{Store: store, cfg: cfg}
+}
+
+func TestContractOfTheStore(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Backend {
+		return openBackend(t, sqlite.Config{
+			DSN:   filepath.Join(t.TempDir(), "chatapi.db"),
+			Clock: storetest.Clock,
+			OnFatal: func(err error) {
+				panic("durability is unknown: " + err.Error())
+			},
+		})
+	})
+}

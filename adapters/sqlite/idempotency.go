@@ -1,0 +1,43 @@
+package sqlite
+
+import (
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// Idempotency implements ports.IdempotencyReader.
+func (r *reader) Idempotency(user domain.UserID, key [32]byte, now time.Time) (*domain.IdempotencyRecord, error) {
+	if err := r.source.ready(); err != nil {
+		return nil, err
+	}
+	var record *domain.IdempotencyRecord
+	_, err := r.conn.first(`SELECT request, status, resource FROM idempotency
+		WHERE tenant = ? AND user = ? AND key = ? AND created > ?`,
+		args(r.tenant, string(user), key[:], millis(now.Add(-domain.IdempotencyMemory))), func(row row) {
+			record = &domain.IdempotencyRecord{Status: int(row.int(1)), Resource: row.text(2)}
+			copy(record.Request[:], row.blob(0))
+		})
+	return record, err
+}
+
+// KeepIdempotency implements ports.IdempotencyWriter.
+func (t *tx) KeepIdempotency(key domain.Idempotency, status int, resource string, now time.Time) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	return t.put(`INSERT OR REPLACE INTO idempotency (tenant, user, key, request, status, resource, created)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		t.tenant, string(key.User), key.Key[:], key.Request[:], int64(status), resource, millis(now))
+}
+
+// maxSweep is how many rows one step of any purge removes, so that it never holds up a batch for long.
+const maxSweep = 500
+
+// sweepIdempotency removes keys that have expired, and reports whether there may be more.
+func (t *tx) sweepIdempotency(now time.Time) (more bool, err error) {
+	n, err := t.remove(`DELETE FROM idempotency WHERE (tenant, user, key) IN
+		(SELECT tenant, user, key FROM idempotency WHERE created <= ? LIMIT ?)`,
+		millis(now.Add(-domain.IdempotencyMemory)), int64(maxSweep))
+	return n == maxSweep, err
+}

@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"errors"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// runJob runs one job in the batch's transaction. Whatever way it fails, only its own effects are undone.
+func (w *writer) runJob(j *job) {
+	if err := j.ctx.Err(); err != nil {
+		j.err = err
+		return
+	}
+	t := newTx(w)
+	started := time.Now()
+	returned := false
+	defer func() {
+		t.done = true
+		w.store.stats.closure(time.Since(started))
+		if returned {
+			return
+		}
+		if v := recover(); v != nil {
+			j.panicked = v
+		} else {
+			j.exited = true
+		}
+		w.undo(t, nil)
+	}()
+	err := j.run(t)
+	returned = true
+	if err == nil {
+		err = t.failure()
+	}
+	if err == nil {
+		w.keep(t)
+		return
+	}
+	w.undo(t, err)
+	j.err = w.store.translate(err)
+}
+
+// keep makes the job's effects part of the batch.
+func (w *writer) keep(t *tx) {
+	if t.saved {
+		w.failed = w.conn.run("RELEASE job")
+	}
+	w.cache.release()
+}
+
+// undo takes the job's effects back. After some errors SQLite has rolled back the whole transaction unasked: then
+// the batch is lost, and nothing may be committed as if it were not.
+func (w *writer) undo(t *tx, err error) {
+	w.cache.rollback()
+	w.events = w.events[:t.firstEvent]
+	trouble := w.conn.trouble
+	w.conn.trouble = nil
+	if trouble == nil && codeOf(err) != 0 && !isConstraint(err) {
+		trouble = err
+	}
+	if isFsync(trouble) {
+		w.die(trouble)
+		return
+	}
+	if trouble != nil && !w.conn.inTransaction() {
+		w.failed = trouble
+		return
+	}
+	if !t.saved {
+		return
+	}
+	if err := w.conn.run("ROLLBACK TO job"); err != nil {
+		w.failed = err
+		return
+	}
+	w.failed = w.conn.run("RELEASE job")
+}
+
+// translate answers domain.ErrUnavailable for failures of the store's surroundings, whose detail is the operator's
+// business and goes to the log; other errors come back as they are.
+func (s *Store) translate(err error) error {
+	var known *domain.Error
+	if err == nil || errors.As(err, &known) || !isEnvironment(err) {
+		return err
+	}
+	s.log.Error("store failed", "error", err)
+	return domain.ErrUnavailable
+}

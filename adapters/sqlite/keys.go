@@ -1,0 +1,151 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// keyTable is the table of a kind of keys.
+func keyTable(kind domain.KeyKind) (string, error) {
+	switch kind {
+	case domain.APIKey:
+		return "api_keys", nil
+	case domain.SigningKey:
+		return "signing_keys", nil
+	}
+	return "", fmt.Errorf("sqlite: unknown kind of key %d", kind)
+}
+
+const keyColumns = "k.id, t.id, k.name, k.created, k.last_used, k.revoked"
+
+// keyWidth is the number of keyColumns.
+const keyWidth = 6
+
+func scanKey(r row, kind domain.KeyKind) domain.Key {
+	return domain.Key{
+		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: fromMillis(r.int(3)),
+		LastUsed: r.time(4), RevokedAt: r.time(5),
+	}
+}
+
+// APIKey implements ports.Keys.
+func (s *Store) APIKey(ctx context.Context, hash [32]byte) (key domain.Key, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		found, err := c.first("SELECT "+keyColumns+` FROM api_keys k JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL
+			WHERE k.hash = ? AND k.revoked IS NULL`, args(hash[:]), func(r row) { key = scanKey(r, domain.APIKey) })
+		if err == nil && !found {
+			err = domain.ErrKeyNotFound
+		}
+		return err
+	})
+	return key, err
+}
+
+// SigningKey implements ports.Keys.
+func (s *Store) SigningKey(ctx context.Context, kid string) (key domain.Key, secret domain.Sealed, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		found, err := c.first("SELECT "+keyColumns+`, k.secret FROM signing_keys k
+			JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL WHERE k.id = ? AND k.revoked IS NULL`, args(kid),
+			func(r row) { key, secret = scanKey(r, domain.SigningKey), r.blob(keyWidth) })
+		if err == nil && !found {
+			err = domain.ErrKeyNotFound
+		}
+		return err
+	})
+	return key, secret, err
+}
+
+// AddKey implements ports.KeyWriter.
+func (s *Store) AddKey(ctx context.Context, key ports.NewKey) error {
+	table, err := keyTable(key.Kind)
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, key.Tenant, func(t *tx) error {
+		if err := t.bind(key.Tenant); err != nil {
+			return err
+		}
+		live := 0
+		_, err := t.conn.first("SELECT count(*) FROM "+table+" WHERE tenant = ? AND revoked IS NULL", args(t.tenant),
+			func(r row) { live = int(r.int(0)) })
+		if err != nil {
+			return err
+		}
+		if err := domain.CheckNewKey(live); err != nil {
+			return err
+		}
+		return t.insertKey(t.tenant, key)
+	})
+}
+
+func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
+	if key.Kind == domain.APIKey {
+		return t.put("INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			key.ID, tenant, key.Name, key.Hash[:], millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+	}
+	secret := key.Secret
+	if secret == nil {
+		secret = domain.Sealed{}
+	}
+	return t.put("INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		key.ID, tenant, key.Name, []byte(secret), millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+}
+
+// RevokeKey implements ports.KeyWriter.
+func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind domain.KeyKind, id string, now time.Time) error {
+	table, err := keyTable(kind)
+	if err != nil {
+		return err
+	}
+	return s.submit(ctx, tenant, func(t *tx) error {
+		if err := t.bind(tenant); err != nil {
+			return err
+		}
+		n, err := t.remove("UPDATE "+table+" SET revoked = ? WHERE id = ? AND tenant = ? AND revoked IS NULL",
+			millis(now), id, t.tenant)
+		if err == nil && n == 0 {
+			err = domain.ErrKeyNotFound
+		}
+		return err
+	})
+}
+
+// KeysOf implements ports.KeyWriter.
+func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []domain.Key, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		number, err := findTenant(c, tenant)
+		if err != nil {
+			return err
+		}
+		const columns = "k.id, t.id, k.name, k.created, k.last_used, k.revoked"
+		return c.query("SELECT "+columns+", 1 FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1 UNION ALL SELECT "+
+			columns+", 2 FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1 ORDER BY 4, 1", args(number),
+			func(r row) error {
+				keys = append(keys, scanKey(r, domain.KeyKind(r.int(keyWidth))))
+				return nil
+			})
+	})
+	return keys, err
+}
+
+// TouchKeys implements ports.KeyWriter.
+func (s *Store) TouchKeys(ctx context.Context, used map[string]time.Time) error {
+	if len(used) == 0 {
+		return nil
+	}
+	return s.submit(ctx, operator, func(t *tx) error {
+		for id, at := range used {
+			for _, table := range []string{"api_keys", "signing_keys"} {
+				err := t.put("UPDATE "+table+" SET last_used = max(coalesce(last_used, 0), ?) WHERE id = ?", millis(at), id)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

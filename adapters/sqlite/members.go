@@ -1,0 +1,49 @@
+package sqlite
+
+import "github.com/chatapi/chatapi/domain"
+
+const memberColumns = "m.role, m.state, m.joined_at, m.joined_seq, m.joined_rev, m.left_seq, m.left_rev"
+
+// memberWidth is the number of memberColumns.
+const memberWidth = 7
+
+func scanMember(r row, user domain.UserID) *domain.Member {
+	return &domain.Member{
+		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: fromMillis(r.int(2)),
+		JoinedSeq: r.int(3), JoinedRev: r.int(4), LeftSeq: r.int(5), LeftRev: r.int(6),
+	}
+}
+
+// Members implements ports.MemberReader.
+func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, error) {
+	if err := r.source.ready(); err != nil {
+		return nil, err
+	}
+	room, err := r.source.room(id)
+	if err != nil || limit <= 0 {
+		return nil, err
+	}
+	var members []domain.Member
+	err = r.conn.query("SELECT "+memberColumns+`, u.id FROM members m JOIN users u ON u.number = m.user
+		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT ? OFFSET ?`,
+		args(room.number, int64(limit), int64(max(offset, 0))), func(row row) error {
+			members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
+			return nil
+		})
+	return members, err
+}
+
+// Member implements ports.MemberReader.
+func (r *reader) Member(id domain.RoomID, user domain.UserID) (domain.Member, error) {
+	if err := r.source.ready(); err != nil {
+		return domain.Member{}, err
+	}
+	_, member, err := r.source.access(id, user)
+	if err != nil {
+		return domain.Member{}, err
+	}
+	if member == nil {
+		return domain.Member{}, domain.ErrMemberNotFound
+	}
+	return *member, nil
+}

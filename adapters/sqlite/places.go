@@ -1,0 +1,78 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// maxPlaces is how many rooms and removals a connecting device is told of.
+const maxPlaces = 5000
+
+// placesOf finds the mark of each room: the device's own, else the user's highest, else the position of joining.
+const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
+		coalesce(k.delivered_seq, (SELECT max(delivered_seq) FROM marks WHERE user = m.user AND room = m.room), m.joined_seq),
+		coalesce(k.delivered_rev, (SELECT max(delivered_rev) FROM marks WHERE user = m.user AND room = m.room), m.joined_rev),
+		coalesce(k.read_seq, (SELECT max(read_seq) FROM marks WHERE user = m.user AND room = m.room), 0), ` + memberColumns + `
+	FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
+	LEFT JOIN marks k ON k.user = m.user AND k.room = m.room AND k.device = ?
+	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC LIMIT ?`
+
+// Places implements ports.LogReader.
+func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Places, error) {
+	if err := r.prepareList(); err != nil {
+		return ports.Places{}, err
+	}
+	number, err := r.source.user(user)
+	if err != nil || number == 0 {
+		return ports.Places{}, err
+	}
+	places, learned, err := r.counters(number, device)
+	if err != nil {
+		return ports.Places{}, err
+	}
+	err = r.conn.query(placesOf, args(r.tenant, string(device), number, int64(maxPlaces)), func(row row) error {
+		places.Rooms = append(places.Rooms, scanPlace(row, user))
+		return nil
+	})
+	if err != nil || !places.Known {
+		return places, err
+	}
+	places.Removed, err = r.removals(number, learned)
+	return places, err
+}
+
+func scanPlace(row row, user domain.UserID) ports.Place {
+	p := ports.Place{
+		LastSeq: row.int(1), LastRev: row.int(2), Member: *scanMember(row[6:], user),
+		Mark: domain.Mark{DeliveredSeq: row.int(3), DeliveredRev: row.int(4), ReadSeq: row.int(5)},
+	}
+	copy(p.Room[:], row.blob(0))
+	return p
+}
+
+// counters are the user's counter, and what the device has learned of it.
+func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Places, learned int64, err error) {
+	_, err = r.conn.first(`SELECT u.user_rev, d.user_rev, d.seen FROM users u
+		LEFT JOIN devices d ON d.user = u.number AND d.device = ? WHERE u.number = ? AND u.tenant = ?`,
+		args(string(device), user, r.tenant), func(row row) {
+			places = ports.Places{UserRev: row.int(0), Known: !row.null(1), SeenAt: row.time(2)}
+			learned = row.int(1)
+		})
+	return places, learned, err
+}
+
+// removals are the rooms a user lost after a position of the user's counter, oldest first.
+func (r *reader) removals(user, after int64) ([]ports.Removal, error) {
+	var removed []ports.Removal
+	err := r.conn.query(`SELECT r.id, m.left_rev FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ?
+		WHERE m.user = ? AND m.state = 2 AND m.user_rev > ? ORDER BY m.user_rev LIMIT ?`,
+		[]driver.Value{r.tenant, user, after, int64(maxPlaces)}, func(row row) error {
+			removal := ports.Removal{LeftRev: row.int(1)}
+			copy(removal.Room[:], row.blob(0))
+			removed = append(removed, removal)
+			return nil
+		})
+	return removed, err
+}

@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+)
+
+// PurgeDeleted implements ports.TenantWriter.
+func (s *Store) PurgeDeleted(ctx context.Context) (more bool, err error) {
+	err = s.submit(ctx, operator, func(t *tx) error {
+		p := purge{t: t, left: maxSweep}
+		for p.left > 0 {
+			tenant, found, err := p.one("SELECT number FROM tenants WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1")
+			if err != nil || !found {
+				return err
+			}
+			if err := p.tenant(tenant); err != nil {
+				return err
+			}
+		}
+		more = true
+		return nil
+	})
+	return more && err == nil, err
+}
+
+// purge removes rows until its allowance is spent.
+type purge struct {
+	t    *tx
+	left int64
+}
+
+func (p *purge) one(query string, values ...driver.Value) (number int64, found bool, err error) {
+	found, err = p.t.conn.first(query, values, func(r row) { number = r.int(0) })
+	return number, found, err
+}
+
+// rows deletes up to the allowance of a table's rows; key is the table's primary key, where selects the rows.
+func (p *purge) rows(table, key, where string, values ...driver.Value) error {
+	if p.left <= 0 {
+		return nil
+	}
+	n, err := p.t.remove("DELETE FROM "+table+" WHERE "+key+" IN (SELECT "+key[1:len(key)-1]+" FROM "+table+" WHERE "+where+
+		" LIMIT ?)", append(values, p.left)...)
+	p.left -= n
+	return err
+}
+
+// tenant removes what hangs on rooms, then on users, then on the tenant, and the tenant last.
+func (p *purge) tenant(tenant int64) error {
+	for p.left > 0 {
+		room, found, err := p.one("SELECT number FROM rooms WHERE tenant = ? LIMIT 1", tenant)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
+		}
+		if err := p.room(tenant, room); err != nil {
+			return err
+		}
+	}
+	for p.left > 0 {
+		user, found, err := p.one("SELECT number FROM users WHERE tenant = ? LIMIT 1", tenant)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
+		}
+		if err := p.user(tenant, user); err != nil {
+			return err
+		}
+	}
+	return p.rest(tenant)
+}
+
+func (p *purge) room(tenant, room int64) error {
+	if err := p.rows("messages", "(pos)", "pos BETWEEN ? AND ?", position(room, 0), position(room, maxSeq)); err != nil {
+		return err
+	}
+	for _, table := range []string{"room_changes", "members"} {
+		key := "(room, rev)"
+		if table == "members" {
+			key = "(room, user)"
+		}
+		if err := p.rows(table, key, "room = ?", room); err != nil {
+			return err
+		}
+	}
+	return p.rows("rooms", "(number)", "number = ? AND tenant = ?", room, tenant)
+}
+
+func (p *purge) user(tenant, user int64) error {
+	if err := p.rows("marks", "(user, room, device)", "user = ?", user); err != nil {
+		return err
+	}
+	if err := p.rows("devices", "(user, device)", "user = ?", user); err != nil {
+		return err
+	}
+	return p.rows("users", "(number)", "number = ? AND tenant = ?", user, tenant)
+}
+
+func (p *purge) rest(tenant int64) error {
+	for _, of := range []struct{ table, key string }{
+		{"idempotency", "(tenant, user, key)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
+	} {
+		if err := p.rows(of.table, of.key, "tenant = ?", tenant); err != nil {
+			return err
+		}
+	}
+	return p.rows("tenants", "(number)", "number = ?", tenant)
+}

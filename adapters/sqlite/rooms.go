@@ -1,0 +1,185 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// Access implements ports.RoomReader.
+func (r *reader) Access(id domain.RoomID, user domain.UserID) (domain.Room, *domain.Member, error) {
+	if err := r.source.ready(); err != nil {
+		return domain.Room{}, nil, err
+	}
+	found, member, err := r.source.access(id, user)
+	if err != nil {
+		return domain.Room{}, nil, err
+	}
+	if member == nil {
+		return found.Room, nil, nil
+	}
+	own := *member
+	return found.Room, &own, nil
+}
+
+// RoomByKey implements ports.RoomReader.
+func (r *reader) RoomByKey(key string) (domain.Room, error) {
+	if err := r.source.ready(); err != nil {
+		return domain.Room{}, err
+	}
+	id, found, err := r.idByKey(key)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	if !found {
+		return domain.Room{}, domain.ErrRoomNotFound
+	}
+	room, err := r.source.room(id)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	return room.Room, nil
+}
+
+func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
+	found, err = r.conn.first("SELECT id FROM rooms WHERE tenant = ? AND unique_key = ? AND deleted IS NULL",
+		args(r.tenant, key), func(r row) { copy(id[:], r.blob(0)) })
+	return id, found, err
+}
+
+// The lists of rooms. A user's rooms are found by the user's memberships, a tenant's by the index of activity.
+const (
+	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT ? OFFSET ?"
+	roomsOf    = "SELECT " + roomColumns + `, coalesce((SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
+			m.joined_seq)
+		FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
+		WHERE m.user = ? AND m.state = 1`
+	roomsAll  = "SELECT " + roomColumns + ", 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
+	roomsOpen = "SELECT " + roomColumns + `, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
+		AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room = r.number AND m.user = ? AND m.state = 1)`
+	ofType = " AND r.type = ?"
+)
+
+// Rooms implements ports.RoomReader.
+func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
+	if err := r.prepareList(); err != nil {
+		return nil, err
+	}
+	if q.Limit <= 0 {
+		return nil, nil
+	}
+	query, values, err := r.roomsQuery(q)
+	if err != nil || query == "" {
+		return nil, err
+	}
+	var rooms []*room
+	var out []domain.RoomSummary
+	err = r.conn.query(query, values, func(row row) error {
+		found := scanRoom(row)
+		rooms = append(rooms, found)
+		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.int(roomWidth)})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, r.addLastMessages(rooms, out)
+}
+
+// prepareList makes the rows say what memory knows, for statements that read counters from them.
+func (r *reader) prepareList() error {
+	if err := r.source.ready(); err != nil {
+		return err
+	}
+	return r.source.sync()
+}
+
+func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) {
+	query, values := roomsAll, args(r.tenant)
+	if q.User != "" {
+		user, err := r.source.user(q.User)
+		if err != nil {
+			return "", nil, err
+		}
+		if user == 0 && !q.Open {
+			return "", nil, nil
+		}
+		query, values = roomsOf, args(r.tenant, user)
+		if q.Open {
+			query = roomsOpen
+		}
+	}
+	if q.Type != "" {
+		query, values = query+ofType, append(values, string(q.Type))
+	}
+	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0))), nil
+}
+
+// addLastMessages finds the last message of each room with one statement.
+func (r *reader) addLastMessages(rooms []*room, out []domain.RoomSummary) error {
+	places := make([]int64, 0, len(rooms))
+	byNumber := make(map[int64]int, len(rooms))
+	for i, room := range rooms {
+		if room.LastSeq > 0 {
+			places = append(places, position(room.number, room.LastSeq))
+			byNumber[room.number] = i
+		}
+	}
+	if len(places) == 0 {
+		return nil
+	}
+	list, err := json.Marshal(places)
+	if err != nil {
+		return err
+	}
+	found, err := r.messages("SELECT "+messageColumns+" FROM messages x WHERE x.pos IN (SELECT value FROM json_each(?))",
+		args(string(list)), len(places))
+	if err != nil {
+		return err
+	}
+	for i := range found {
+		at := byNumber[found[i].room]
+		found[i].message.Room = rooms[at].ID
+		out[at].LastMessage = &found[i].message
+	}
+	return nil
+}
+
+// maxPositions is how many rooms Positions answers for in one call.
+const maxPositions = 500
+
+// Positions implements ports.LogReader.
+func (r *reader) Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, error) {
+	if err := r.prepareList(); err != nil {
+		return nil, err
+	}
+	rooms = rooms[:min(len(rooms), maxPositions)]
+	positions := make(map[domain.RoomID]int64, len(rooms))
+	err := r.conn.query(`SELECT r.id, r.last_rev FROM json_each(?) j JOIN rooms r ON r.id = unhex(j.value)
+		WHERE r.tenant = ? AND r.deleted IS NULL`, args(hexList(rooms), r.tenant), func(row row) error {
+		var id domain.RoomID
+		copy(id[:], row.blob(0))
+		positions[id] = row.int(1)
+		return nil
+	})
+	return positions, err
+}
+
+// hexList is a JSON array of ids: one parameter for any number of them.
+func hexList(ids []domain.RoomID) string {
+	var b strings.Builder
+	b.WriteByte('[')
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		b.WriteString(hex.EncodeToString(id[:]))
+		b.WriteByte('"')
+	}
+	b.WriteByte(']')
+	return b.String()
+}

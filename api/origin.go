@@ -1,0 +1,54 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// AnyOrigin in a list allows every origin. Configuration accepts it in development only; tenants never can.
+const AnyOrigin = "*"
+
+// OriginAllowed reports whether a socket may be opened from the page that asks for it: requests without Origin come
+// from no page; otherwise the origin must be the host that was asked, or be in one of the lists. Two Origin headers
+// and "null" are no origin anybody can list.
+func OriginAllowed(r *http.Request, lists ...[]string) bool {
+	origins := r.Header.Values("Origin")
+	switch len(origins) {
+	case 0:
+		return true
+	case 1:
+		return sameHost(origins[0], r.Host) || OriginListed(origins[0], lists...)
+	}
+	return false
+}
+
+// OriginListed reports whether an origin is in one of the lists, byte for byte: no suffixes, no other scheme or port.
+func OriginListed(origin string, lists ...[]string) bool {
+	if origin == "" {
+		return false
+	}
+	for _, list := range lists {
+		if slices.Contains(list, origin) || slices.Contains(list, AnyOrigin) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHost compares host and port, default ports spelled or not. The scheme is left out: behind a proxy that ends
+// TLS the server does not know its own.
+func sameHost(origin, host string) bool {
+	if !domain.IsOrigin(origin) {
+		return false
+	}
+	u, err := url.Parse(origin)
+	if err != nil {
+		return false
+	}
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return strings.TrimSuffix(u.Host, port) == strings.TrimSuffix(strings.ToLower(host), port)
+}

@@ -1,0 +1,99 @@
+package api
+
+import "github.com/chatapi/chatapi/domain"
+
+// AppendMessage appends the Message object. rev is the position to show: the message's own Rev, or the position of
+// the event that carries it.
+func AppendMessage(dst []byte, m *domain.Message, rev int64) []byte {
+	return append(AppendMessageFields(append(dst, '{'), m, rev), '}')
+}
+
+// AppendMessageFields appends the members of the Message object without its braces, for frames that have more. A
+// tombstone has content "" and meta null, whatever the value still holds.
+func AppendMessageFields(dst []byte, m *domain.Message, rev int64) []byte {
+	content, meta := m.Content, m.Meta
+	if !m.DeletedAt.IsZero() {
+		content, meta = "", nil
+	}
+	dst = AppendMessageID(append(dst, `"message_id":`...), m.ID)
+	dst = AppendRoomID(append(dst, `,"room_id":`...), m.Room)
+	dst = AppendString(append(dst, `,"sender_id":`...), m.Sender)
+	dst = AppendString(append(dst, `,"sender_type":`...), m.SenderType)
+	dst = appendInt(append(dst, `,"seq":`...), m.Seq)
+	dst = appendInt(append(dst, `,"rev":`...), rev)
+	dst = AppendString(append(dst, `,"content":`...), content)
+	dst = appendObject(append(dst, `,"meta":`...), meta)
+	if m.ClientID != "" {
+		dst = AppendString(append(dst, `,"client_id":`...), m.ClientID)
+	}
+	if !m.ReplyTo.IsZero() {
+		dst = AppendMessageID(append(dst, `,"reply_to":`...), m.ReplyTo)
+	}
+	dst = AppendTime(append(dst, `,"created_at":`...), m.CreatedAt)
+	if !m.EditedAt.IsZero() {
+		dst = AppendTime(append(dst, `,"edited_at":`...), m.EditedAt)
+	}
+	if !m.DeletedAt.IsZero() {
+		dst = AppendTime(append(dst, `,"deleted_at":`...), m.DeletedAt)
+	}
+	return dst
+}
+
+// AppendRoom appends the Room object.
+func AppendRoom(dst []byte, r *domain.Room) []byte {
+	return append(AppendRoomFields(append(dst, '{'), r), '}')
+}
+
+// AppendRoomFields appends the members of the Room object without its braces.
+func AppendRoomFields(dst []byte, r *domain.Room) []byte {
+	dst = AppendRoomID(append(dst, `"room_id":`...), r.ID)
+	dst = AppendString(append(dst, `,"type":`...), r.Type)
+	if r.UniqueKey != "" {
+		dst = AppendString(append(dst, `,"unique_key":`...), r.UniqueKey)
+	}
+	dst = append(dst, `,"name":`...)
+	if r.Name == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = AppendString(dst, *r.Name)
+	}
+	dst = appendObject(append(dst, `,"metadata":`...), r.Metadata)
+	dst = appendInt(append(dst, `,"last_seq":`...), r.LastSeq)
+	dst = appendInt(append(dst, `,"last_rev":`...), r.LastRev)
+	dst = appendInt(append(dst, `,"first_seq":`...), r.FirstSeq)
+	return AppendTime(append(dst, `,"created_at":`...), r.CreatedAt)
+}
+
+// AppendRoomSummary appends a room as a list shows it: the Room object with last_message (null in an empty room) and
+// last_ack.
+func AppendRoomSummary(dst []byte, s *domain.RoomSummary) []byte {
+	dst = AppendRoomFields(append(dst, '{'), &s.Room)
+	dst = append(dst, `,"last_message":`...)
+	if s.LastMessage == nil {
+		dst = append(dst, "null"...)
+	} else {
+		dst = AppendMessage(dst, s.LastMessage, s.LastMessage.Rev)
+	}
+	return append(appendInt(append(dst, `,"last_ack":`...), s.LastAck), '}')
+}
+
+// AppendMember appends a member as a list shows it.
+func AppendMember(dst []byte, m *domain.Member) []byte {
+	dst = AppendString(append(dst, `{"user_id":`...), m.User)
+	dst = AppendString(append(dst, `,"role":`...), m.Role)
+	return append(AppendTime(append(dst, `,"joined_at":`...), m.JoinedAt), '}')
+}
+
+// AppendError appends the error body every REST answer and refused upgrade has. requestID is that of X-Request-Id.
+func AppendError(dst []byte, e *domain.Error, requestID string) []byte {
+	dst = append(dst, `{"success":false,"data":null,"error":{"code":`...)
+	dst = AppendString(dst, e.Code)
+	dst = AppendString(append(dst, `,"message":`...), e.Message)
+	if e.Field != "" {
+		dst = AppendString(append(dst, `,"field":`...), e.Field)
+	}
+	if e.Room != nil {
+		dst = append(AppendRoom(append(dst, `,"details":{"room":`...), e.Room), '}')
+	}
+	return append(AppendString(append(dst, `,"request_id":`...), requestID), '}', '}')
+}

@@ -1,0 +1,101 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// everyKey is the Idempotency-Key that writeEverything keeps and dump looks for.
+var everyKey = [32]byte{'e', 'v', 'e', 'r', 'y'}
+
+// writeEverything writes with every writing method of a Tx: it makes a room, and in another one removes bob, adds a
+// ghost, changes ann and raises her marks.
+func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members []domain.Member, at time.Time) error {
+	_, err := tx.CreateRoom(made, members)
+	errs := []error{err}
+	_, err = tx.AddMember(room, "ghost", domain.RoleMember, at)
+	errs = append(errs, err)
+	_, err = tx.RemoveMember(room, "bob", at)
+	errs = append(errs, err)
+	_, err = tx.SetRole(room, "ann", domain.RoleMember, at)
+	errs = append(errs, err)
+	_, err = tx.RaiseMark(room, "ann", "phone", domain.Mark{DeliveredSeq: 1, DeliveredRev: 2, ReadSeq: 1})
+	errs = append(errs, err, tx.SeeDevice("ann", "phone", 1, at))
+	key := domain.Idempotency{User: "ann", Key: everyKey}
+	return errors.Join(append(errs, tx.KeepIdempotency(key, 201, "resource", at))...)
+}
+
+// dump is everything a tenant's readers tell, one line a row, with these users' own rows.
+func (f *fixture) dump(users ...domain.UserID) []string {
+	f.t.Helper()
+	var lines []string
+	f.view(func(r ports.Reader) error {
+		d := dumper{r: r}
+		d.rooms()
+		for _, user := range users {
+			d.user(user, f.now())
+		}
+		lines = d.lines
+		return errors.Join(d.errs...)
+	})
+	return lines
+}
+
+// dumper collects lines and errors of one view.
+type dumper struct {
+	r     ports.Reader
+	lines []string
+	errs  []error
+}
+
+func (d *dumper) line(what string, v any) { d.lines = append(d.lines, what+" "+show(v)) }
+
+func (d *dumper) rooms() {
+	for offset := 0; ; offset += page {
+		list, err := d.r.Rooms(domain.RoomQuery{Offset: offset, Limit: page})
+		d.errs = append(d.errs, err)
+		for _, s := range list {
+			d.line("room", s)
+			d.room(s.ID)
+		}
+		if len(list) < page {
+			return
+		}
+	}
+}
+
+func (d *dumper) room(id domain.RoomID) {
+	members, err := d.r.Members(id, 0, page)
+	d.errs = append(d.errs, err)
+	for _, m := range members {
+		d.line("member", m)
+	}
+	messages, err := readHistory(d.r, id)
+	d.errs = append(d.errs, err)
+	for _, m := range messages {
+		d.line("message", m)
+	}
+	events, err := readLog(d.r, id)
+	d.errs = append(d.errs, err)
+	for _, e := range events {
+		d.line("event", e)
+	}
+}
+
+func (d *dumper) user(user domain.UserID, now time.Time) {
+	for _, device := range []domain.DeviceID{"", "phone", "laptop"} {
+		p, err := d.r.Places(user, device)
+		d.errs = append(d.errs, err)
+		d.line(fmt.Sprintf("places of %s at %q", user, device), p)
+	}
+	list, err := d.r.Rooms(domain.RoomQuery{User: user, Limit: page})
+	d.errs = append(d.errs, err)
+	d.line("rooms of "+string(user), roomIDs(list))
+	kept, err := d.r.Idempotency(user, everyKey, now)
+	d.errs = append(d.errs, err)
+	d.line("idempotency of "+string(user), kept)
+}

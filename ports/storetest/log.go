@@ -1,0 +1,195 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+var logContracts = []contract{
+	{"the log merges messages and changes in order of rev", logMergesInOrder},
+	{"a change tells its target as it is now", changeTellsPresentTarget},
+	{"every stretch of the log is what lies within it", everyStretchOfTheLog},
+	{"messages below MinSeq are left out and changes are not", minSeqLeavesOutMessages},
+	{"SeqAt is right at every position", seqAtEveryPosition},
+	{"every page of the history is what lies within it", everyPageOfTheHistory},
+	{"Positions tells the rooms that exist", positionsOfRooms},
+}
+
+// story makes a room with messages and changes in between, in an order that has all neighbours.
+func (f *fixture) story() domain.Room {
+	f.t.Helper()
+	room := f.group("ann", "bob")
+	f.addMember(room.ID, "cid", domain.RoleMember)
+	f.sendMany(room.ID, "ann", 3)
+	f.setRole(room.ID, "cid", domain.RoleAdmin)
+	f.removeMember(room.ID, "bob")
+	f.send(room.ID, "cid", "from cid")
+	f.addMember(room.ID, "bob", domain.RoleMember)
+	f.addMember(room.ID, "dan", domain.RoleMember)
+	f.sendMany(room.ID, "bob", 2)
+	f.removeMember(room.ID, "dan")
+	return f.roomNow(room.ID)
+}
+
+// storyKinds are the kinds of the story's events, in order.
+var storyKinds = []domain.EventKind{
+	domain.EventRoomCreated, domain.EventMemberAdded, domain.EventMessage, domain.EventMessage, domain.EventMessage,
+	domain.EventMemberUpdated, domain.EventMemberRemoved, domain.EventMessage, domain.EventMemberAdded,
+	domain.EventMemberAdded, domain.EventMessage, domain.EventMessage, domain.EventMemberRemoved,
+}
+
+func logMergesInOrder(f *fixture) {
+	room := f.story()
+	for range 2 {
+		_, events := f.dense(room.ID)
+		kinds := make([]domain.EventKind, len(events))
+		for i, e := range events {
+			kinds[i] = e.Kind
+			equal(f.t, "the room of an event", e.Room, room.ID)
+		}
+		equalList(f.t, "kinds", kinds, storyKinds)
+		f.reopen()
+	}
+	for i, e := range f.log(room.ID) {
+		equal(f.t, "the time of an event", e.At, f.commits.of(room.ID)[i].At)
+	}
+}
+
+func changeTellsPresentTarget(f *fixture) {
+	room := f.story()
+	for _, e := range f.log(room.ID) {
+		switch {
+		case e.Member != nil:
+			equal(f.t, fmt.Sprintf("the member of rev %d", e.Rev), *e.Member, f.memberNow(room.ID, e.Member.User))
+		case e.State != nil:
+			equal(f.t, fmt.Sprintf("the room of rev %d", e.Rev), *e.State, room)
+		}
+	}
+}
+
+func everyStretchOfTheLog(f *fixture) {
+	room := f.story()
+	f.story()
+	all := f.log(room.ID)
+	f.view(func(r ports.Reader) error {
+		for after := range room.LastRev + 2 {
+			for through := range room.LastRev + 3 {
+				for _, limit := range []int{1, 2, 5, page} {
+					q := ports.EventQuery{Room: room.ID, After: after, Through: through, Limit: limit}
+					if err := f.stretch(r, q, all); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// stretch compares one query with the same choice from all events.
+func (f *fixture) stretch(r ports.Reader, q ports.EventQuery, all []domain.Event) error {
+	f.t.Helper()
+	var want []domain.Event
+	for _, e := range all {
+		within := e.Rev > q.After && (q.Through == 0 || e.Rev <= q.Through)
+		if within && (e.Message == nil || e.Message.Seq >= q.MinSeq) && len(want) < q.Limit {
+			want = append(want, e)
+		}
+	}
+	got, err := r.Events(q)
+	equalList(f.t, "events of "+show(q), got, want)
+	return err
+}
+
+func minSeqLeavesOutMessages(f *fixture) {
+	room := f.story()
+	all := f.log(room.ID)
+	f.view(func(r ports.Reader) error {
+		for minSeq := range room.LastSeq + 3 {
+			for after := range room.LastRev {
+				q := ports.EventQuery{Room: room.ID, After: after, MinSeq: minSeq, Limit: 4}
+				if err := f.stretch(r, q, all); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func seqAtEveryPosition(f *fixture) {
+	room, empty := f.story(), f.group("ann")
+	want := []int64{0}
+	for _, e := range f.log(room.ID) {
+		seq := want[len(want)-1]
+		if e.Message != nil {
+			seq = e.Message.Seq
+		}
+		want = append(want, seq)
+	}
+	f.view(func(r ports.Reader) error {
+		for rev, seq := range append(want, room.LastSeq) {
+			got, err := r.SeqAt(room.ID, int64(rev))
+			if err != nil {
+				return err
+			}
+			equal(f.t, fmt.Sprintf("SeqAt %d", rev), got, seq)
+		}
+		got, err := r.SeqAt(empty.ID, 1)
+		equal(f.t, "SeqAt in a room without messages", got, int64(0))
+		return err
+	})
+}
+
+func everyPageOfTheHistory(f *fixture) {
+	room := f.story()
+	f.story()
+	all := f.history(room.ID)
+	f.view(func(r ports.Reader) error {
+		for seq := range room.LastSeq + 3 {
+			for _, limit := range []int{1, 2, page} {
+				after, err := r.MessagesAfter(room.ID, seq, limit)
+				if err != nil {
+					return err
+				}
+				before, err := r.MessagesBefore(room.ID, seq, limit)
+				if err != nil {
+					return err
+				}
+				above := all[min(seq, room.LastSeq):]
+				below := all[:min(max(seq-1, 0), room.LastSeq)]
+				equalList(f.t, fmt.Sprintf("%d messages after %d", limit, seq), after, above[:min(limit, len(above))])
+				equalList(f.t, fmt.Sprintf("%d messages before %d", limit, seq), before, below[max(0, len(below)-limit):])
+			}
+		}
+		return nil
+	})
+}
+
+func positionsOfRooms(f *fixture) {
+	room := f.story()
+	want := map[domain.RoomID]int64{room.ID: room.LastRev}
+	ask := []domain.RoomID{f.newRoomID(), room.ID, f.newRoomID(), room.ID}
+	for range 20 {
+		made := f.group("ann")
+		want[made.ID] = 1
+		ask = append(ask, made.ID)
+	}
+	for len(ask) < 500 {
+		ask = append(ask, f.newRoomID())
+	}
+	slices.Reverse(ask)
+	f.view(func(r ports.Reader) error {
+		got, err := r.Positions(ask)
+		equal(f.t, "Positions", got, want)
+		none, err2 := r.Positions(nil)
+		equal(f.t, "Positions of no rooms", len(none), 0)
+		if err == nil {
+			err = err2
+		}
+		return err
+	})
+}

@@ -1,0 +1,155 @@
+package storetest
+
+import (
+	"slices"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+var roomListContracts = []contract{
+	{"rooms are listed by latest activity first", latestActivityFirst},
+	{"rooms made at one time are listed newest first", tiesAreNewestFirst},
+	{"pages of a list fit together", listPagesFit},
+	{"a list shows each room whole with its last message", listShowsWholeRooms},
+	{"a user's list has the rooms the user is in, the backend's has all", listIsTheUsers},
+	{"a list can be of one type", listOfOneType},
+	{"open channels are those the user may join and is not in", openChannels},
+	{"a list tells the user's highest delivered seq", listTellsLastAck},
+}
+
+func latestActivityFirst(f *fixture) {
+	a, b, c := f.group("ann"), f.group("ann"), f.group("ann")
+	check := func(what string, want ...domain.RoomID) {
+		f.t.Helper()
+		for _, user := range []domain.UserID{"ann", ""} {
+			equal(f.t, what, roomIDs(f.rooms(domain.RoomQuery{User: user})), want)
+		}
+	}
+	check("rooms without messages", c.ID, b.ID, a.ID)
+	f.send(a.ID, "ann", "x")
+	check("after a message", a.ID, c.ID, b.ID)
+	f.send(b.ID, "ann", "x")
+	check("after another", b.ID, a.ID, c.ID)
+	d := f.group("ann")
+	check("after a new room", d.ID, b.ID, a.ID, c.ID)
+	f.reopen()
+	f.send(c.ID, "ann", "x")
+	check("after a restart", c.ID, d.ID, b.ID, a.ID)
+}
+
+func tiesAreNewestFirst(f *fixture) {
+	at := f.now()
+	var want []domain.RoomID
+	for range 8 {
+		room, members := f.newRoom(domain.RoomGroup, "ann")
+		room.CreatedAt, members[0].JoinedAt = at, at
+		want = append(want, f.create(room, members).ID)
+	}
+	slices.Reverse(want)
+	equal(f.t, "ann's rooms", roomIDs(f.rooms(domain.RoomQuery{User: "ann"})), want)
+	equal(f.t, "all rooms", roomIDs(f.rooms(domain.RoomQuery{})), want)
+}
+
+func listPagesFit(f *fixture) {
+	for range 7 {
+		f.group("ann")
+	}
+	for _, user := range []domain.UserID{"ann", ""} {
+		all := f.rooms(domain.RoomQuery{User: user})
+		var paged []domain.RoomSummary
+		for offset := 0; offset < 9; offset += 3 {
+			paged = append(paged, f.rooms(domain.RoomQuery{User: user, Offset: offset, Limit: 3})...)
+		}
+		equalList(f.t, "pages of 3 together", paged, all)
+		equalList(f.t, "a page behind the end", f.rooms(domain.RoomQuery{User: user, Offset: 7}), nil)
+	}
+}
+
+func listShowsWholeRooms(f *fixture) {
+	room, members := f.newRoom(domain.RoomChannel, "ann", "bob")
+	room.Name, room.Metadata = ptr("name"), []byte(`{"a":1}`)
+	f.create(room, members)
+	want := domain.RoomSummary{Room: f.roomNow(room.ID)}
+	equalList(f.t, "the list without messages", f.rooms(domain.RoomQuery{User: "ann"}), []domain.RoomSummary{want})
+	f.send(room.ID, "bob", "first")
+	d := domain.Draft{Content: "second", Meta: []byte(`{}`), ClientID: "c1"}
+	last := f.sendDraft(room.ID, "bob", d)
+	f.addMember(room.ID, "cid", domain.RoleMember)
+	want = domain.RoomSummary{Room: f.roomNow(room.ID), LastMessage: &last}
+	for range 2 {
+		for _, q := range []domain.RoomQuery{{}, {User: "ann"}, {User: "zoe", Open: true}} {
+			equalList(f.t, "the list for "+show(q), f.rooms(q), []domain.RoomSummary{want})
+		}
+		f.reopen()
+	}
+}
+
+func listIsTheUsers(f *fixture) {
+	both, anns, bobs := f.group("ann", "bob"), f.group("ann"), f.group("bob")
+	left := f.group("bob", "ann")
+	f.removeMember(left.ID, "ann")
+	for user, want := range map[domain.UserID][]domain.RoomID{
+		"ann": {anns.ID, both.ID}, "bob": {left.ID, bobs.ID, both.ID}, "eve": {},
+	} {
+		equal(f.t, "rooms of "+string(user), sorted(roomIDs(f.rooms(domain.RoomQuery{User: user}))), sorted(want))
+	}
+	equal(f.t, "all rooms", len(f.rooms(domain.RoomQuery{})), 4)
+}
+
+// sorted orders ids where the order is not what a case is about.
+func sorted(ids []domain.RoomID) []domain.RoomID {
+	slices.SortFunc(ids, func(a, b domain.RoomID) int { return slices.Compare(a[:], b[:]) })
+	return ids
+}
+
+func listOfOneType(f *fixture) {
+	var want [3]domain.RoomID
+	types := []domain.RoomType{domain.RoomDM, domain.RoomGroup, domain.RoomChannel}
+	for i, kind := range types {
+		room, members := f.newRoom(kind, "ann", "bob")
+		want[i] = f.create(room, members).ID
+	}
+	for i, kind := range types {
+		for _, user := range []domain.UserID{"ann", ""} {
+			got := roomIDs(f.rooms(domain.RoomQuery{User: user, Type: kind}))
+			equal(f.t, "rooms of type "+string(kind), got, want[i:i+1])
+		}
+	}
+}
+
+func openChannels(f *fixture) {
+	mine := f.create(f.newRoom(domain.RoomChannel, "ann"))
+	theirs := f.create(f.newRoom(domain.RoomChannel, "bob"))
+	left := f.create(f.newRoom(domain.RoomChannel, "bob", "ann"))
+	f.group("bob")
+	f.removeMember(left.ID, "ann")
+	check := func(user domain.UserID, want ...domain.RoomID) {
+		f.t.Helper()
+		got := roomIDs(f.rooms(domain.RoomQuery{User: user, Open: true}))
+		equal(f.t, "channels open to "+string(user), sorted(got), sorted(want))
+	}
+	check("ann", theirs.ID, left.ID)
+	check("bob", mine.ID)
+	check("eve", mine.ID, theirs.ID, left.ID)
+	f.addMember(left.ID, "ann", domain.RoleMember)
+	check("ann", theirs.ID)
+}
+
+func listTellsLastAck(f *fixture) {
+	room, other := f.group("ann", "bob"), f.group("ann")
+	f.sendMany(room.ID, "bob", 5)
+	lastAck := func(user domain.UserID) map[domain.RoomID]int64 {
+		acks := map[domain.RoomID]int64{}
+		for _, s := range f.rooms(domain.RoomQuery{User: user}) {
+			acks[s.ID] = s.LastAck
+		}
+		return acks
+	}
+	equal(f.t, "ann's acks at first", lastAck("ann"), map[domain.RoomID]int64{room.ID: 0, other.ID: 0})
+	f.raise(room.ID, "ann", "phone", domain.Mark{DeliveredSeq: 4})
+	f.raise(room.ID, "ann", "laptop", domain.Mark{DeliveredSeq: 2})
+	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 5})
+	equal(f.t, "ann's acks", lastAck("ann"), map[domain.RoomID]int64{room.ID: 4, other.ID: 0})
+	equal(f.t, "bob's acks", lastAck("bob"), map[domain.RoomID]int64{room.ID: 5})
+	equal(f.t, "the backend's acks", lastAck(""), map[domain.RoomID]int64{room.ID: 0, other.ID: 0})
+}

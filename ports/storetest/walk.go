@@ -1,0 +1,345 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+var modelContracts = []contract{
+	{"a random walk of two tenants ends where a simple model does", randomWalk},
+}
+
+const (
+	walkSteps   = 2000
+	walkCompare = 50 // steps between two comparisons
+	walkReopen  = 700
+	walkRooms   = 12
+)
+
+// seedVariable repeats a random walk: set it to the seed that a failure has logged.
+const seedVariable = "CHATAPI_STORETEST_SEED"
+
+// walker does random things to one tenant and to its model.
+type walker struct {
+	*fixture
+	*model
+	rand    *rand.Rand
+	users   []domain.UserID
+	devices []domain.DeviceID
+}
+
+func randomWalk(f *fixture) {
+	seed := rand.Uint64()
+	if given, err := strconv.ParseUint(os.Getenv(seedVariable), 10, 64); err == nil {
+		seed = given
+	}
+	f.t.Logf("to repeat this walk: %s=%d", seedVariable, seed)
+	random := rand.New(rand.NewPCG(seed, seed))
+	walkers := []*walker{newWalker(f, random), newWalker(f.newTenant("second"), random)}
+	for step := 1; step <= walkSteps && !f.t.Failed(); step++ {
+		walkers[random.IntN(2)].step()
+		if step%walkReopen == 0 {
+			f.reopen()
+		}
+		if step%walkCompare == 0 || step == walkSteps {
+			walkers[0].compare()
+			walkers[1].compare()
+		}
+	}
+}
+
+func newWalker(f *fixture, random *rand.Rand) *walker {
+	return &walker{
+		fixture: f, model: newModel(), rand: random,
+		users: []domain.UserID{"ann", "bob", "cid", "dan"}, devices: []domain.DeviceID{"", "phone", "laptop"},
+	}
+}
+
+func (w *walker) step() {
+	switch n := w.rand.IntN(100); {
+	case len(w.rooms()) == 0 || n < 2:
+		w.run([]change{w.newChange(changeCreate)}, false)
+	case n < 55:
+		w.sendOne()
+	case n < 65:
+		w.sendBurst()
+	default:
+		w.run(w.plan(), n >= 95)
+	}
+}
+
+func (w *walker) rooms() []*modelRoom { return w.model.rooms }
+
+func (w *walker) anyUser() domain.UserID { return w.users[w.rand.IntN(len(w.users))] }
+
+func (w *walker) anyRoom() *modelRoom { return w.rooms()[w.rand.IntN(len(w.rooms()))] }
+
+// anySend is a send by anybody, at times under a client_id that was used, at times a reply to something or nothing.
+func (w *walker) anySend(r *modelRoom) domain.Send {
+	d := domain.Draft{Content: awkward[w.rand.IntN(len(awkward))]}
+	if w.rand.IntN(3) == 0 {
+		d = domain.Draft{Content: fmt.Sprint(w.rand.IntN(2)), ClientID: fmt.Sprint("c", w.rand.IntN(30))}
+	}
+	if w.rand.IntN(4) == 0 {
+		d.Meta = fmt.Appendf(nil, `{"n":%d}`, w.rand.IntN(10))
+	}
+	switch n := w.rand.IntN(12); {
+	case n == 0:
+		d.ReplyTo = w.newMessageID().String()
+	case n < 4 && len(r.messages) > 0:
+		d.ReplyTo = r.messages[w.rand.IntN(len(r.messages))].ID.String()
+	}
+	return w.newSend(w.anyUser(), d)
+}
+
+func (w *walker) sendOne() {
+	w.t.Helper()
+	r := w.anyRoom()
+	send := w.anySend(r)
+	got, err := w.trySend(r.ID, send, nil)
+	w.sentAs(r, send, got, err)
+}
+
+// sendBurst sends to several rooms at once, so that a store that batches has a batch.
+func (w *walker) sendBurst() {
+	w.t.Helper()
+	count := len(w.rooms())
+	sends, got, errs := make([]domain.Send, count), make([]ports.Appended, count), make([]error, count)
+	for i, r := range w.rooms() {
+		sends[i] = w.anySend(r)
+	}
+	parallel(w.t, count, func(i int) error {
+		got[i], errs[i] = w.trySend(w.rooms()[i].ID, sends[i], nil)
+		return nil
+	})
+	for i, r := range w.rooms() {
+		w.sentAs(r, sends[i], got[i], errs[i])
+	}
+}
+
+// sentAs compares the outcome of a send with the model's.
+func (w *walker) sentAs(r *modelRoom, send domain.Send, got ports.Appended, err error) {
+	w.t.Helper()
+	want, wantErr := w.model.send(r, send)
+	if !errors.Is(err, wantErr) || !reflect.DeepEqual(got, want) {
+		w.t.Errorf("Append of %s:\n got %s, %v\nwant %s, %v", show(send), show(got), err, show(want), wantErr)
+	}
+}
+
+// change is one call of a writer, chosen beforehand, since an update may run again.
+type change struct {
+	kind    int
+	room    domain.Room
+	members []domain.Member // of a new room
+	user    domain.UserID
+	device  domain.DeviceID
+	role    domain.Role
+	mark    domain.Mark
+	confirm bool
+	at      time.Time
+}
+
+const (
+	changeCreate = iota
+	changeAdd
+	changeRemove
+	changeRole
+	changeRaise
+	changeSee
+	changeKinds
+)
+
+// plan is one to four changes of any kind.
+func (w *walker) plan() []change {
+	plan := make([]change, 1+w.rand.IntN(4))
+	for i := range plan {
+		plan[i] = w.newChange(w.rand.IntN(changeKinds))
+	}
+	return plan
+}
+
+func (w *walker) newChange(kind int) change {
+	c := change{
+		kind: kind, user: w.anyUser(), device: w.devices[w.rand.IntN(len(w.devices))], confirm: w.rand.IntN(2) == 0,
+		role: []domain.Role{domain.RoleMember, domain.RoleAdmin}[w.rand.IntN(2)],
+	}
+	if kind == changeCreate && len(w.rooms()) < walkRooms {
+		c.room, c.members = w.newDM(c.user, w.anyUser())
+		if c.members = c.members[:1+w.rand.IntN(2)]; w.rand.IntN(3) > 0 {
+			c.room.Type, c.room.UniqueKey = domain.RoomGroup, ""
+		}
+		if len(c.members) == 2 && c.members[0].User == c.members[1].User {
+			c.members = c.members[:1]
+		}
+	} else if kind == changeCreate {
+		c.kind = changeAdd
+	}
+	if c.kind != changeCreate {
+		c.room = w.anyRoom().Room
+		c.mark = w.anyMark(c.room)
+	}
+	c.at = w.now()
+	return c
+}
+
+func (w *walker) anyMark(room domain.Room) domain.Mark {
+	seq := w.rand.Int64N(room.LastSeq + 1)
+	m := domain.Mark{DeliveredSeq: seq, ReadSeq: w.rand.Int64N(room.LastSeq + 1)}
+	if w.rand.IntN(2) == 0 {
+		m.DeliveredRev = w.rand.Int64N(room.LastRev + 1)
+	}
+	return m
+}
+
+// run does a plan in one update and compares each answer with the model's; a failing one changes nothing.
+func (w *walker) run(plan []change, fail bool) {
+	w.t.Helper()
+	var answers []string
+	err := w.tryUpdate(func(tx ports.Tx) error {
+		answers = nil
+		for _, c := range plan {
+			answer, err := c.do(tx)
+			answers = append(answers, showAnswer(answer, err))
+		}
+		if fail {
+			return errSentinel
+		}
+		return nil
+	})
+	if fail {
+		wantError(w.t, "a failing update", err, errSentinel)
+		return
+	}
+	equal(w.t, "the error of an update", err, nil)
+	for i, c := range plan {
+		answer, err := w.apply(c)
+		equal(w.t, "the answer to "+show(c.kind)+" "+show(c.room.ID), answers[i], showAnswer(answer, err))
+	}
+}
+
+// showAnswer is an answer, or the error instead of it.
+func showAnswer(answer any, err error) string {
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	return show(answer)
+}
+
+// do asks the store.
+func (c change) do(tx ports.Tx) (any, error) {
+	switch c.kind {
+	case changeCreate:
+		return tx.CreateRoom(c.room, c.members)
+	case changeAdd:
+		return tx.AddMember(c.room.ID, c.user, c.role, c.at)
+	case changeRemove:
+		return tx.RemoveMember(c.room.ID, c.user, c.at)
+	case changeRole:
+		return tx.SetRole(c.room.ID, c.user, c.role, c.at)
+	case changeRaise:
+		return tx.RaiseMark(c.room.ID, c.user, c.device, c.mark)
+	}
+	known, err := tx.Places(c.user, c.device)
+	if err != nil {
+		return nil, err
+	}
+	userRev := known.UserRev
+	if known.Known && !c.confirm {
+		userRev = 0
+	}
+	return nil, tx.SeeDevice(c.user, c.device, userRev, c.at)
+}
+
+// apply asks the model. A device first seen confirms what there is.
+func (w *walker) apply(c change) (any, error) {
+	r, d := w.model.room(c.room.ID), deviceOf{c.user, c.device}
+	switch c.kind {
+	case changeCreate:
+		return w.model.create(c.room, c.members)
+	case changeAdd:
+		return w.model.add(r, c.user, c.role, c.at)
+	case changeRemove:
+		return w.model.remove(r, c.user, c.at)
+	case changeRole:
+		return w.model.setRole(r, c.user, c.role, c.at)
+	case changeRaise:
+		return w.model.raise(r, d, c.mark)
+	}
+	w.model.see(d, c.confirm || w.model.devices[d] == nil, c.at)
+	return nil, nil
+}
+
+// compare reads everything and holds it against the model.
+func (w *walker) compare() {
+	w.t.Helper()
+	w.view(func(r ports.Reader) error {
+		for _, room := range w.rooms() {
+			if err := w.compareRoom(r, room); err != nil {
+				return err
+			}
+		}
+		for _, user := range append([]domain.UserID{""}, w.users...) {
+			list, err := r.Rooms(domain.RoomQuery{User: user, Limit: page})
+			if err != nil {
+				return err
+			}
+			equalList(w.t, fmt.Sprintf("rooms of %q", user), list, w.summaries(user))
+		}
+		return w.comparePlaces(r)
+	})
+	for _, room := range w.rooms() {
+		w.sameAsTold(room.ID, room.events(w.tenant))
+	}
+}
+
+func (w *walker) compareRoom(r ports.Reader, want *modelRoom) error {
+	w.t.Helper()
+	user := w.anyUser()
+	room, member, err := r.Access(want.ID, user)
+	equal(w.t, "the room", room, want.Room)
+	equal(w.t, "the membership of "+string(user), member, want.members[user])
+	members, err2 := r.Members(want.ID, 0, page)
+	equalList(w.t, "members", members, want.activeMembers())
+	messages, err3 := readHistory(r, want.ID)
+	equalList(w.t, "messages", messages, want.messages)
+	events, err4 := readLog(r, want.ID)
+	equalList(w.t, "events", events, want.events(w.tenant))
+	rev := w.rand.Int64N(want.LastRev + 1)
+	seq, err5 := r.SeqAt(want.ID, rev)
+	equal(w.t, fmt.Sprintf("SeqAt %d", rev), seq, want.seqAt(rev))
+	return errors.Join(err, err2, err3, err4, err5)
+}
+
+func (r *modelRoom) seqAt(rev int64) (seq int64) {
+	for _, e := range r.log[:rev] {
+		seq = max(seq, e.seq)
+	}
+	return seq
+}
+
+func (w *walker) comparePlaces(r ports.Reader) error {
+	w.t.Helper()
+	for _, user := range w.users {
+		for _, device := range w.devices {
+			got, err := r.Places(user, device)
+			if err != nil {
+				return err
+			}
+			want := w.model.places(deviceOf{user, device})
+			what := fmt.Sprintf("places of %s at %q: ", user, device)
+			equalList(w.t, what+"rooms", got.Rooms, want.Rooms)
+			equalList(w.t, what+"removed", sortedRemovals(got.Removed), want.Removed)
+			equal(w.t, what+"known", got.Known, want.Known)
+			equal(w.t, what+"seen at", got.SeenAt, want.SeenAt)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package storetest
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+var wallContracts = []contract{
+	{"another tenant's ids are answered by every method as ids that do not exist", foreignIDsAreUnknown},
+	{"the table of the wall names every method", wallNamesEveryMethod},
+	{"a send with another tenant's ids finds nothing", foreignSendFindsNothing},
+	{"names two tenants share are two things", sharedNamesAreTwoThings},
+	{"lists show only the own tenant", listsShowOwnTenant},
+	{"another tenant's key cannot be revoked", foreignKeyCannotBeRevoked},
+	{"an unknown tenant is not found and nothing runs", unknownTenantIsNotFound},
+}
+
+// aim is what a call of the wall is aimed at: things of another tenant, or things that do not exist.
+type aim struct {
+	room    domain.RoomID
+	message domain.MessageID
+	unique  string
+	user    domain.UserID
+	key     [32]byte
+}
+
+// trespass is one method of ports.Tx, called with ids from outside the tenant. The answer is compared, never used.
+type trespass struct {
+	method string
+	call   func(f *fixture, tx ports.Tx, to aim) (answer any, err error)
+	found  bool // the method may answer without an error: it takes a position, or lists
+}
+
+var trespasses = []trespass{
+	{"Access", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		room, member, err := tx.Access(to.room, to.user)
+		return []any{room, member}, err
+	}, false},
+	{"RoomByKey", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.RoomByKey(to.unique) }, false},
+	{"Rooms", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Rooms(domain.RoomQuery{User: to.user, Limit: page})
+	}, true},
+	{"Members", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Members(to.room, 0, page) }, true},
+	{"Member", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Member(to.room, to.user) }, false},
+	{"Message", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Message(to.room, to.message) }, false},
+	{"MessagesAfter", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.MessagesAfter(to.room, 0, page) }, true},
+	{"MessagesBefore", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.MessagesBefore(to.room, 9, page) }, true},
+	{"Places", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Places(to.user, "phone") }, true},
+	{"Events", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Events(ports.EventQuery{Room: to.room, Limit: page})
+	}, true},
+	{"SeqAt", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.SeqAt(to.room, 3) }, true},
+	{"Positions", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Positions([]domain.RoomID{to.room})
+	}, true},
+	{"Idempotency", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Idempotency(to.user, to.key, f.now())
+	}, true},
+	{"AddMember", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.AddMember(to.room, "eve", domain.RoleAdmin, f.now())
+	}, false},
+	{"RemoveMember", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.RemoveMember(to.room, to.user, f.now())
+	}, false},
+	{"SetRole", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.SetRole(to.room, to.user, domain.RoleMember, f.now())
+	}, false},
+	{"RaiseMark", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.RaiseMark(to.room, to.user, "phone", domain.Mark{DeliveredSeq: 2})
+	}, false},
+}
+
+// nameless are the methods that name nothing of another tenant; sharedNamesAreTwoThings has them.
+var nameless = []string{"CreateRoom", "SeeDevice", "KeepIdempotency"}
+
+func wallNamesEveryMethod(f *fixture) {
+	var named, have []string
+	for _, x := range trespasses {
+		named = append(named, x.method)
+	}
+	named = append(named, nameless...)
+	tx := reflect.TypeFor[ports.Tx]()
+	for i := range tx.NumMethod() {
+		have = append(have, tx.Method(i).Name)
+	}
+	slices.Sort(named)
+	equalList(f.t, "methods in the table, against those of ports.Tx", named, have)
+}
+
+// furnish gives a tenant one of everything, and returns what another tenant could aim at.
+func (f *fixture) furnish() aim {
+	f.t.Helper()
+	room := f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 2)
+	send := f.newSend("ann", domain.Draft{Content: "third", ClientID: "c1"})
+	to := aim{room: room.ID, message: send.ID, user: "ann", key: everyKey}
+	if _, err := f.trySend(room.ID, send, &domain.Idempotency{User: "ann", Key: [32]byte{1}}); err != nil {
+		f.t.Fatal(err)
+	}
+	dm, members := f.newDM("ann", "bob")
+	to.unique = f.create(dm, members).UniqueKey
+	f.raise(room.ID, "ann", "phone", domain.Mark{DeliveredSeq: 1})
+	f.see("ann", "phone", 1)
+	at := f.now()
+	f.update(func(tx ports.Tx) error {
+		return tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at)
+	})
+	return to
+}
+
+// nothing is an aim at things that do not exist.
+func (f *fixture) nothing() aim {
+	return aim{room: f.newRoomID(), message: f.newMessageID(), unique: "dm:no:body", user: "nobody", key: [32]byte{9}}
+}
+
+func foreignIDsAreUnknown(f *fixture) {
+	theirs := f.furnish()
+	mine := f.newTenant("trespasser")
+	own := mine.group("zoe")
+	mine.send(own.ID, "zoe", "mine")
+	before, beforeMine, told := f.dump("ann", "bob"), mine.dump("zoe", "ann"), f.commits.total()
+	for _, x := range trespasses {
+		mine.trespass(x, theirs)
+	}
+	equal(f.t, "events told", f.commits.total(), told)
+	equalList(f.t, "the other tenant", f.dump("ann", "bob"), before)
+	equalList(f.t, "the trespasser", mine.dump("zoe", "ann"), beforeMine)
+	f.send(theirs.room, "ann", "still there")
+	f.dense(theirs.room)
+}
+
+// trespass calls a method with foreign ids and with unknown ones, in committed updates and, where it can, in views.
+func (f *fixture) trespass(x trespass, theirs aim) {
+	f.t.Helper()
+	aims := []aim{theirs, f.nothing()}
+	var answers []string
+	for _, to := range aims {
+		f.update(func(tx ports.Tx) error {
+			answer, err := x.call(f, tx, to)
+			if !x.found {
+				wantError(f.t, x.method+" with another tenant's id", err, domain.ErrRoomNotFound)
+			}
+			answers = append(answers, fmt.Sprintf("%s, error: %v", show(answer), err))
+			return nil
+		})
+	}
+	equal(f.t, x.method+" with a foreign id, against an unknown one", answers[0], answers[1])
+}
+
+func foreignSendFindsNothing(f *fixture) {
+	theirs := f.furnish()
+	mine := f.newTenant("trespasser")
+	own := mine.group("ann")
+	for _, room := range []domain.RoomID{theirs.room, f.newRoomID()} {
+		_, err := mine.db.Append(f.t.Context(), mine.tenant, domain.Intent{Room: room, Sender: "ann"},
+			func(domain.Snapshot) (domain.Change, error) {
+				f.t.Error("decide was called for another tenant's room")
+				return domain.Change{}, errLooked
+			})
+		equal(f.t, "Append to another tenant's room", fmt.Sprint(err), domain.ErrRoomNotFound.Error())
+	}
+	ann := mine.memberNow(own.ID, "ann")
+	want := domain.Snapshot{Room: own, Member: &ann}
+	for _, in := range []domain.Intent{
+		{Sender: "ann", ReplyTo: theirs.message},
+		{Sender: "ann", ClientID: "c1"},
+		{Sender: "ann", Idempotency: &domain.Idempotency{User: "ann", Key: [32]byte{1}, Request: [32]byte{7}}},
+	} {
+		in.Room = own.ID
+		equal(f.t, "snapshot of a send with another tenant's ids", mine.snapshot(in), want)
+	}
+}
+
+// sharedNamesAreTwoThings repeats in a second tenant, with the same names, what the first one has.
+func sharedNamesAreTwoThings(f *fixture) {
+	f.furnish()
+	before := f.dump("ann", "bob")
+	other := f.newTenant("second")
+	theirs := other.furnish()
+	equalList(f.t, "the first tenant", f.dump("ann", "bob"), before)
+	kept := other.dump("ann", "bob")
+	first := f.rooms(domain.RoomQuery{User: "ann", Type: domain.RoomGroup})[0]
+	f.raise(first.ID, "ann", "phone", domain.Mark{DeliveredSeq: 3, ReadSeq: 3})
+	f.see("ann", "phone", 2)
+	f.removeMember(first.ID, "bob")
+	equalList(f.t, "the second tenant", other.dump("ann", "bob"), kept)
+	equal(f.t, "the mark in the second tenant", other.place(theirs.room, "ann", "phone").Mark.DeliveredSeq, int64(1))
+}
+
+func listsShowOwnTenant(f *fixture) {
+	theirs := f.furnish()
+	other := f.newTenant("second")
+	own, members := other.newRoom(domain.RoomChannel, "ann")
+	own = other.create(own, members)
+	for _, q := range []domain.RoomQuery{{}, {User: "ann"}, {User: "zoe", Open: true}} {
+		equal(f.t, "rooms listed for "+show(q), roomIDs(other.rooms(q)), []domain.RoomID{own.ID})
+	}
+	equal(f.t, "channels open to another tenant's user", len(f.rooms(domain.RoomQuery{User: "zoe", Open: true})), 0)
+	other.view(func(r ports.Reader) error {
+		got, err := r.Positions([]domain.RoomID{theirs.room, own.ID, f.newRoomID()})
+		equal(f.t, "Positions", got, map[domain.RoomID]int64{own.ID: 1})
+		return err
+	})
+}
+
+func foreignKeyCannotBeRevoked(f *fixture) {
+	key := f.addKey(domain.APIKey, 1)
+	mine := f.newTenant("trespasser")
+	for _, id := range []string{key.ID, "key_unknown"} {
+		err := f.db.RevokeKey(f.t.Context(), mine.tenant, domain.APIKey, id, f.now())
+		equal(f.t, "RevokeKey of "+id, fmt.Sprint(err), domain.ErrKeyNotFound.Error())
+	}
+	got, err := f.db.APIKey(f.t.Context(), key.Hash)
+	if err != nil {
+		f.t.Fatalf("APIKey after another tenant's RevokeKey: %v", err)
+	}
+	equal(f.t, "the key", got, key.Key)
+	keys, err := f.db.KeysOf(f.t.Context(), mine.tenant)
+	equal(f.t, "keys of a tenant without", len(keys), 0)
+	equal(f.t, "KeysOf", err, nil)
+}
+
+func unknownTenantIsNotFound(f *fixture) {
+	room := f.group("ann")
+	f.isNoTenant("tenant_unknown", room.ID)
+	f.isNoTenant("", room.ID)
+}
+
+// isNoTenant fails the case unless every call about a tenant answers that there is none, and runs nothing.
+func (f *fixture) isNoTenant(id domain.TenantID, room domain.RoomID) {
+	f.t.Helper()
+	ctx, now := f.t.Context(), f.now()
+	never := func(what string) { f.t.Errorf("%s ran its closure for an unknown tenant", what) }
+	_, tenantErr := f.db.Tenant(ctx, id)
+	_, appendErr := f.db.Append(ctx, id, domain.Intent{Room: room, Sender: "ann"}, func(domain.Snapshot) (domain.Change, error) {
+		never("Append")
+		return domain.Change{}, errLooked
+	})
+	_, changeErr := f.db.UpdateTenant(ctx, id, func(t domain.Tenant) (domain.Tenant, error) {
+		never("UpdateTenant")
+		return t, nil
+	})
+	_, keysErr := f.db.KeysOf(ctx, id)
+	key := newKey(domain.APIKey, id, 77, now)
+	for what, err := range map[string]error{
+		"View":         f.db.View(ctx, id, func(ports.Reader) error { never("View"); return nil }),
+		"Update":       f.db.Update(ctx, id, func(ports.Tx) error { never("Update"); return nil }),
+		"Append":       appendErr,
+		"Tenant":       tenantErr,
+		"UpdateTenant": changeErr,
+		"DeleteTenant": f.db.DeleteTenant(ctx, id, now),
+		"AddKey":       f.db.AddKey(ctx, key),
+		"KeysOf":       keysErr,
+		"RevokeKey":    f.db.RevokeKey(ctx, id, domain.APIKey, "key_1", now),
+	} {
+		equal(f.t, what+" of an unknown tenant", fmt.Sprint(err), domain.ErrTenantNotFound.Error())
+	}
+	if _, err := f.db.APIKey(ctx, key.Hash); err == nil {
+		f.t.Error("AddKey of an unknown tenant has stored the key")
+	}
+}
