@@ -114,11 +114,11 @@ func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, 
 	var sender int64
 	var broken error
 	_, err := t.conn.first(query, values, func(row row) {
-		var s stored
-		broken = scanMessage(row, &s)
-		found = &domain.Sent{Message: s.message}
+		found = &domain.Sent{}
 		copy(found.Fingerprint[:], row.blob(messageWidth))
-		sender = s.sender
+		var n numbers
+		n, broken = scanMessage(row, &found.Message)
+		sender = n.sender
 	})
 	if err == nil {
 		err = broken
@@ -175,8 +175,8 @@ func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint 
 	}
 	w := t.w
 	w.body = domain.EncodeBody(w.body[:0], m.Content, m.Meta)
-	return w.conn.run(`INSERT INTO messages (pos, id, sender, sender_type, first_rev, rev, client_id, fingerprint, reply_to,
-		body, created, edited, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		position(r.number, m.Seq), m.ID[:], sender, kind, m.FirstRev, m.Rev, client, print, reply,
+	return w.conn.run(`INSERT INTO messages (pos, id, sender, sender_type, first_rev, client_id, fingerprint, reply_to,
+		body, created, edited, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		position(r.number, m.Seq), m.ID[:], sender, kind, m.FirstRev, client, print, reply,
 		w.body, millis(m.CreatedAt), timeOrNull(m.EditedAt), timeOrNull(m.DeletedAt))
 }

@@ -202,8 +202,8 @@ func withHistory(b *testing.B, n int64) (*sqlite.Store, domain.RoomID) {
 		b.Fatal(err)
 	}
 	_, err = db.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
-		INSERT INTO messages (pos, id, sender, sender_type, first_rev, rev, body, created)
-		SELECT (SELECT number FROM rooms) << 36 | i, CAST(printf('%016d', i) AS BLOB), 1 + i % 2, 1, 1 + i, 1 + i, ?2, 1772366400000 + i
+		INSERT INTO messages (pos, id, sender, sender_type, first_rev, body, created)
+		SELECT (SELECT number FROM rooms) << 36 | i, CAST(printf('%016d', i) AS BLOB), 1 + i % 2, 1, 1 + i, ?2, 1772366400000 + i
 		FROM n`, n, domain.EncodeBody(nil, content, nil))
 	if err == nil {
 		_, err = db.Exec("UPDATE rooms SET last_seq = ?1, last_rev = 1 + ?1", n)

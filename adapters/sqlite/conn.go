@@ -49,6 +49,8 @@ func openConn(path string) (*conn, error) {
 	return &conn{db: db, stmts: map[string]*statement{}}, nil
 }
 
+// prepare keeps statements by their text. A bare "LIMIT ?" would have SQLite parse and plan the statement anew at every
+// run, since it plans with the value: the queries here say "LIMIT 0 + ?".
 func (c *conn) prepare(query string) (*statement, error) {
 	if s := c.stmts[query]; s != nil {
 		return s, nil

@@ -37,7 +37,7 @@ const maxSweep = 500
 // sweepIdempotency removes keys that have expired, and reports whether there may be more.
 func (t *tx) sweepIdempotency(now time.Time) (more bool, err error) {
 	n, err := t.remove(`DELETE FROM idempotency WHERE (tenant, user, key) IN
-		(SELECT tenant, user, key FROM idempotency WHERE created <= ? LIMIT ?)`,
+		(SELECT tenant, user, key FROM idempotency WHERE created <= ? LIMIT 0 + ?)`,
 		millis(now.Add(-domain.IdempotencyMemory)), int64(maxSweep))
 	return n == maxSweep, err
 }

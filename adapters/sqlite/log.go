@@ -127,7 +127,7 @@ type change struct {
 const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColumns + ` FROM room_changes c
 	LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 	LEFT JOIN users u ON u.number = m.user
-	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target >= ?) ORDER BY c.rev LIMIT ?`
+	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target >= ?) ORDER BY c.rev LIMIT 0 + ?`
 
 func (r *reader) changeEvents(room *room, q ports.EventQuery) ([]domain.Event, error) {
 	var changes []change

@@ -25,7 +25,7 @@ func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, 
 	}
 	var members []domain.Member
 	err = r.conn.query("SELECT "+memberColumns+`, u.id FROM members m JOIN users u ON u.number = m.user
-		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT ? OFFSET ?`,
+		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT 0 + ? OFFSET ?`,
 		args(room.number, int64(limit), int64(max(offset, 0))), func(row row) error {
 			members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
 			return nil

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -17,17 +18,15 @@ const (
 
 func position(room, seq int64) int64 { return room<<seqBits | min(max(seq, 0), maxSeq) }
 
-const messageColumns = `x.pos, x.id, x.sender, x.sender_type, x.first_rev, x.rev, x.client_id, x.reply_to, x.body,
+// messageColumns joins the sender's number and type: each column of each row of a page is two calls into SQLite.
+const messageColumns = `x.pos, x.id, x.sender << 2 | x.sender_type, x.first_rev, x.rev, x.client_id, x.reply_to, x.body,
 	x.created, x.edited, x.deleted`
 
 // messageWidth is the number of messageColumns.
-const messageWidth = 12
+const messageWidth = 11
 
-// stored is a message as its row has it: the room and the sender are numbers yet.
-type stored struct {
-	message      domain.Message
-	room, sender int64
-}
+// numbers are what a message's row says of its room and sender.
+type numbers struct{ room, sender int64 }
 
 // The numbers of sender types in the store.
 var senderTypes = [...]domain.SenderType{1: domain.SenderUser, 2: domain.SenderBot, 3: domain.SenderSystem}
@@ -39,69 +38,61 @@ func senderNumber(t domain.SenderType) (int64, error) {
 	return 0, fmt.Errorf("sqlite: unknown sender type %q", t)
 }
 
-func scanMessage(r row, s *stored) error {
-	pos, kind := r.int(0), r.int(3)
-	if kind < 1 || kind >= int64(len(senderTypes)) {
-		return fmt.Errorf("sqlite: unknown sender type %d", kind)
+func scanMessage(r row, m *domain.Message) (numbers, error) {
+	pos, kind := r.int(0), r.int(2)&3
+	if kind == 0 {
+		return numbers{}, errors.New("sqlite: a message has no sender type")
 	}
-	content, meta, err := domain.DecodeBody(r.blob(8))
+	content, meta, err := domain.DecodeBody(r.blob(7))
 	if err != nil {
-		return err
+		return numbers{}, err
 	}
-	s.room, s.sender = pos>>seqBits, r.int(2)
-	s.message = domain.Message{
-		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(4), Rev: r.int(5), ClientID: r.text(6),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(9)), EditedAt: r.time(10), DeletedAt: r.time(11),
+	*m = domain.Message{
+		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(3), Rev: max(r.int(3), r.int(4)), ClientID: r.text(5),
+		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(8)), EditedAt: r.time(9), DeletedAt: r.time(10),
 	}
-	copy(s.message.ID[:], r.blob(1))
-	copy(s.message.ReplyTo[:], r.blob(7))
-	return nil
+	copy(m.ID[:], r.blob(1))
+	copy(m.ReplyTo[:], r.blob(6))
+	return numbers{pos >> seqBits, r.int(2) >> 2}, nil
 }
 
-// messages runs a query for messageColumns and names the senders.
-func (r *reader) messages(query string, values []driver.Value, capacity int) ([]stored, error) {
-	var found []stored
-	err := r.conn.query(query, values, func(row row) error {
+// messages runs a query for messageColumns and names the senders. rows are the numbers beside each message.
+func (r *reader) messages(query string, values []driver.Value, capacity int) (found []domain.Message, rows []numbers, err error) {
+	capacity = min(capacity, 128)
+	err = r.conn.query(query, values, func(row row) error {
 		if found == nil {
-			found = make([]stored, 0, min(capacity, 512))
+			found, rows = make([]domain.Message, 0, capacity), make([]numbers, 0, capacity)
 		}
-		found = append(found, stored{})
-		return scanMessage(row, &found[len(found)-1])
+		found = append(found, domain.Message{})
+		n, err := scanMessage(row, &found[len(found)-1])
+		rows = append(rows, n)
+		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range found {
-		if i > 0 && found[i].sender == found[i-1].sender {
-			found[i].message.Sender = found[i-1].message.Sender
-			continue
-		}
-		if found[i].message.Sender, err = r.source.name(found[i].sender); err != nil {
-			return nil, err
+		if found[i].Sender, err = r.source.name(rows[i].sender); err != nil {
+			return nil, nil, err
 		}
 	}
-	return found, nil
+	return found, rows, nil
 }
 
 // messagesOf is messages for a query within one room.
 func (r *reader) messagesOf(room domain.RoomID, query string, values []driver.Value, capacity int) ([]domain.Message, error) {
-	found, err := r.messages(query, values, capacity)
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	out := make([]domain.Message, len(found))
+	found, _, err := r.messages(query, values, capacity)
 	for i := range found {
-		out[i] = found[i].message
-		out[i].Room = room
+		found[i].Room = room
 	}
-	return out, nil
+	return found, err
 }
 
 const (
 	messageByID = "SELECT " + messageColumns + " FROM messages x WHERE x.id = ? AND x.pos BETWEEN ? AND ?"
 	messageAt   = "SELECT " + messageColumns + " FROM messages x WHERE x.pos = ?"
-	pageAfter   = "SELECT " + messageColumns + " FROM messages x WHERE x.pos > ? AND x.pos <= ? ORDER BY x.pos LIMIT ?"
-	pageBefore  = "SELECT " + messageColumns + " FROM messages x WHERE x.pos < ? AND x.pos > ? ORDER BY x.pos DESC LIMIT ?"
+	pageAfter   = "SELECT " + messageColumns + " FROM messages x WHERE x.pos > ? AND x.pos <= ? ORDER BY x.pos LIMIT 0 + ?"
+	pageBefore  = "SELECT " + messageColumns + " FROM messages x WHERE x.pos < ? AND x.pos > ? ORDER BY x.pos DESC LIMIT 0 + ?"
 )
 
 // Message implements ports.MessageReader.

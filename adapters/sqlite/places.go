@@ -17,7 +17,7 @@ const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
 		coalesce(k.read_seq, (SELECT max(read_seq) FROM marks WHERE user = m.user AND room = m.room), 0), ` + memberColumns + `
 	FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
 	LEFT JOIN marks k ON k.user = m.user AND k.room = m.room AND k.device = ?
-	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC LIMIT ?`
+	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC LIMIT 0 + ?`
 
 // Places implements ports.LogReader.
 func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Places, error) {
@@ -67,7 +67,7 @@ func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Plac
 func (r *reader) removals(user, after int64) ([]ports.Removal, error) {
 	var removed []ports.Removal
 	err := r.conn.query(`SELECT r.id, m.left_rev FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ?
-		WHERE m.user = ? AND m.state = 2 AND m.user_rev > ? ORDER BY m.user_rev LIMIT ?`,
+		WHERE m.user = ? AND m.state = 2 AND m.user_rev > ? ORDER BY m.user_rev LIMIT 0 + ?`,
 		[]driver.Value{r.tenant, user, after, int64(maxPlaces)}, func(row row) error {
 			removal := ports.Removal{LeftRev: row.int(1)}
 			copy(removal.Room[:], row.blob(0))

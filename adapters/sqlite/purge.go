@@ -41,7 +41,7 @@ func (p *purge) rows(table, key, where string, values ...driver.Value) error {
 		return nil
 	}
 	n, err := p.t.remove("DELETE FROM "+table+" WHERE "+key+" IN (SELECT "+key[1:len(key)-1]+" FROM "+table+" WHERE "+where+
-		" LIMIT ?)", append(values, p.left)...)
+		" LIMIT 0 + ?)", append(values, p.left)...)
 	p.left -= n
 	return err
 }

@@ -30,9 +30,15 @@ type source interface {
 // view is the source of one snapshot.
 type view struct {
 	reader
-	names *names
-	last  *room // the latest room found: the next question is usually about it
-	done  bool
+	names  *names
+	recent [8]named // users named lately, by the low bits of their number: no lock for each row of a page
+	last   *room    // the latest room found: the next question is usually about it
+	done   bool
+}
+
+type named struct {
+	number int64
+	id     domain.UserID
 }
 
 func (v *view) ready() error {
@@ -86,12 +92,19 @@ func (v *view) access(id domain.RoomID, user domain.UserID) (*room, *domain.Memb
 
 // name keeps what a snapshot shows: it is committed, and a number is never given to another user.
 func (v *view) name(number int64) (domain.UserID, error) {
-	if id, ok := v.names.get(number); ok {
-		return id, nil
+	recent := &v.recent[number&7]
+	if recent.number == number {
+		return recent.id, nil
 	}
-	id, err := findName(v.conn, number)
-	if err == nil {
+	id, ok := v.names.get(number)
+	if !ok {
+		found, err := findName(v.conn, number)
+		if err != nil {
+			return "", err
+		}
+		id = found
 		v.names.add(number, id)
 	}
-	return id, err
+	*recent = named{number, id}
+	return id, nil
 }

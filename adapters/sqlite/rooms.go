@@ -52,7 +52,7 @@ func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
 
 // The lists of rooms. A user's rooms are found by the user's memberships, a tenant's by the index of activity.
 const (
-	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT ? OFFSET ?"
+	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT 0 + ? OFFSET ?"
 	roomsOf    = "SELECT " + roomColumns + `, coalesce((SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
 			m.joined_seq)
 		FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
@@ -135,15 +135,15 @@ func (r *reader) addLastMessages(rooms []*room, out []domain.RoomSummary) error 
 	if err != nil {
 		return err
 	}
-	found, err := r.messages("SELECT "+messageColumns+" FROM messages x WHERE x.pos IN (SELECT value FROM json_each(?))",
+	found, rows, err := r.messages("SELECT "+messageColumns+" FROM messages x WHERE x.pos IN (SELECT value FROM json_each(?))",
 		args(string(list)), len(places))
 	if err != nil {
 		return err
 	}
 	for i := range found {
-		at := byNumber[found[i].room]
-		found[i].message.Room = rooms[at].ID
-		out[at].LastMessage = &found[i].message
+		at := byNumber[rows[i].room]
+		found[i].Room = rooms[at].ID
+		out[at].LastMessage = &found[i]
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (s *Store) Tenants(ctx context.Context, offset, limit int) (tenants []domai
 		return nil, nil
 	}
 	err = s.read(ctx, func(c *conn) error {
-		return c.query("SELECT "+tenantColumns+" FROM tenants WHERE deleted IS NULL ORDER BY created, number LIMIT ? OFFSET ?",
+		return c.query("SELECT "+tenantColumns+" FROM tenants WHERE deleted IS NULL ORDER BY created, number LIMIT 0 + ? OFFSET ?",
 			args(int64(limit), int64(max(offset, 0))), func(r row) error {
 				t, err := scanTenant(r)
 				tenants = append(tenants, t)

@@ -1,0 +1,34 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/domain"
+)
+
+type newAck struct {
+	RoomID   string   `json:"room_id"`
+	Seq      *api.Int `json:"seq"`
+	DeviceID string   `json:"device_id"`
+}
+
+// ack confirms delivery up to seq; it is durable when answered.
+func (h *handler) ack(x *exchange) (reply, error) {
+	var in newAck
+	if _, err := x.decode(&in); err != nil {
+		return reply{}, err
+	}
+	device, err := domain.CheckDeviceID(in.DeviceID)
+	switch {
+	case err != nil:
+		return reply{}, err
+	case in.RoomID == "":
+		return reply{}, domain.Invalid("room_id", "room_id is required")
+	case in.Seq == nil:
+		return reply{}, domain.Invalid("seq", "seq is required")
+	}
+	room, _ := domain.ParseRoomID(in.RoomID) // a malformed id is one that does not exist
+	err = h.Delivery.Ack(x.r.Context(), x.caller, room, device, int64(*in.Seq), 0)
+	return reply{http.StatusOK, []byte(`{"success":true}`)}, err
+}

@@ -1,0 +1,74 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/domain"
+)
+
+// statuses maps the codes of the domain to HTTP; a code that is not here is answered as an internal error.
+var statuses = map[domain.Code]int{
+	domain.CodeValidation:       http.StatusBadRequest,
+	domain.CodeAuthentication:   http.StatusUnauthorized,
+	domain.CodeAuthorization:    http.StatusForbidden,
+	domain.CodeNotFound:         http.StatusNotFound,
+	domain.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
+	domain.CodeConflict:         http.StatusConflict,
+	domain.CodeTooLarge:         http.StatusRequestEntityTooLarge,
+	domain.CodeUnsupportedMedia: http.StatusUnsupportedMediaType,
+	domain.CodeRateLimited:      http.StatusTooManyRequests,
+	domain.CodeInternal:         http.StatusInternalServerError,
+	domain.CodeUnavailable:      http.StatusServiceUnavailable,
+}
+
+// The errors of HTTP itself. A path without a route is answered as an id that does not exist.
+var (
+	errNoRoute  = domain.ErrRoomNotFound
+	errMethod   = &domain.Error{Code: domain.CodeMethodNotAllowed, Reason: "method", Message: "This path does not have this method: see the Allow header"}
+	errTooLarge = &domain.Error{Code: domain.CodeTooLarge, Reason: "too_large", Message: "A body has at most 65536 bytes"}
+	errNotJSON  = &domain.Error{Code: domain.CodeUnsupportedMedia, Reason: "media_type", Field: "Content-Type", Message: "Send JSON: Content-Type: application/json"}
+	errEncoded  = &domain.Error{Code: domain.CodeUnsupportedMedia, Reason: "encoding", Field: "Content-Encoding", Message: "Send the body without Content-Encoding"}
+	errInternal = &domain.Error{Code: domain.CodeInternal, Reason: "internal", Message: "Something went wrong on the server"}
+	errTimeout  = &domain.Error{Code: domain.CodeUnavailable, Reason: "timeout", Message: "The server did not get to this request in time: try again shortly"}
+)
+
+// fail answers an error. What is not the client's business is logged here, once, and answered as internal.
+func (h *handler) fail(x *exchange, err error) {
+	e := clientError(err)
+	if e.Code == domain.CodeInternal {
+		h.Logger.Error("request failed", "error", err, "request_id", x.id, "route", x.r.Pattern)
+	}
+	x.writeError(e)
+}
+
+func clientError(err error) *domain.Error {
+	var e *domain.Error
+	switch {
+	case errors.As(err, &e) && statuses[e.Code] != 0:
+		return e
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		// The work was taken back before it started (ports.Store). When the client has gone this is written to nobody.
+		return errTimeout
+	}
+	return errInternal
+}
+
+func (x *exchange) writeError(e *domain.Error) {
+	switch e.Code {
+	case domain.CodeAuthentication:
+		x.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`) // RFC 9110 §15.5.2
+	case domain.CodeUnavailable:
+		x.Header().Set("Retry-After", "1")
+	}
+	if e.Room != nil {
+		x.Header().Set("Location", x.roomPath(e.Room.ID))
+	}
+	x.writeJSON(statuses[e.Code], api.AppendError(nil, e, x.id))
+}
+
+func (x *exchange) roomPath(id domain.RoomID) string {
+	return x.pathPrefix() + "/rooms/" + id.String()
+}

@@ -1,0 +1,70 @@
+package httpapi
+
+import (
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Deps are what the interface calls. All but WebSocket are required.
+type Deps struct {
+	Identity  *application.Identity
+	Messaging *application.Messaging
+	Rooms     *application.Rooms
+	Delivery  *application.Delivery
+	Tenancy   *application.Tenancy
+	Prober    ports.Prober
+	IDs       ports.IDs
+	Logger    *slog.Logger
+	Draining  func() bool  // readiness answers 503 while it returns true
+	WebSocket http.Handler // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
+	Config    Config
+}
+
+// Config is what an operator sets.
+type Config struct {
+	Version        string   // told by /health
+	AllowedOrigins []string // exact origins, for all tenants; api.AnyOrigin counts only with Dev
+	Dev            bool     // browsers may send API keys
+}
+
+// handler answers every request of the public listener.
+type handler struct {
+	Deps
+	mux     *http.ServeMux
+	origins *tenantOrigins
+	probe   *probe
+	started time.Time
+}
+
+// New builds the handler of the public listener.
+func New(d Deps) http.Handler {
+	if !d.Config.Dev {
+		d.Config.AllowedOrigins = slices.DeleteFunc(slices.Clone(d.Config.AllowedOrigins), func(o string) bool {
+			return o == api.AnyOrigin
+		})
+	}
+	h := &handler{
+		Deps:    d,
+		mux:     http.NewServeMux(),
+		origins: newTenantOrigins(d.Tenancy, d.Logger),
+		probe:   newProbe(d.Prober, d.Logger),
+		started: time.Now(),
+	}
+	h.mount()
+	return h
+}
+
+// ServeHTTP implements http.Handler. Sockets leave before anything wraps the writer they hijack.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.WebSocket != nil && (r.URL.Path == "/ws" || r.URL.Path == versionPrefix+"/ws") {
+		h.WebSocket.ServeHTTP(w, r)
+		return
+	}
+	h.serveREST(w, r)
+}

@@ -1,0 +1,66 @@
+package httpapi
+
+import (
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+)
+
+type newMembers struct {
+	UserID  string   `json:"user_id"`
+	UserIDs []string `json:"user_ids"`
+	Role    string   `json:"role"`
+}
+
+func (h *handler) listMembers(x *exchange) (reply, error) {
+	q := x.query()
+	offset, limit := q.offset(), q.limit()
+	if q.err != nil {
+		return reply{}, q.err
+	}
+	members, more, err := h.Rooms.Members(x.r.Context(), x.caller, x.roomID(), offset, limit)
+	if err != nil {
+		return reply{}, err
+	}
+	if more {
+		x.linkNext(q, "offset", int64(offset+limit))
+	}
+	return reply{http.StatusOK, appendList(members, api.AppendMember)}, nil
+}
+
+func (h *handler) addMembers(x *exchange) (reply, error) {
+	var in newMembers
+	body, err := x.decode(&in)
+	if err != nil {
+		return reply{}, err
+	}
+	key, err := x.idempotency(body)
+	if err != nil {
+		return reply{}, err
+	}
+	replayed, err := h.Rooms.AddMembers(x.r.Context(), x.caller, x.roomID(), application.NewMembers(in), key)
+	if err != nil {
+		return reply{}, err
+	}
+	x.markReplayed(replayed)
+	return noContent(), nil
+}
+
+func (h *handler) removeMember(x *exchange) (reply, error) {
+	user := domain.UserID(x.storable("user_id"))
+	return noContent(), h.Rooms.RemoveMember(x.r.Context(), x.caller, x.roomID(), user)
+}
+
+// storable is a name of the path as a store can look it up. Text no store keeps, and so nothing is named by, becomes
+// the empty name, which nothing has either.
+func (x *exchange) storable(name string) string {
+	value := x.r.PathValue(name)
+	if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
+		return ""
+	}
+	return value
+}

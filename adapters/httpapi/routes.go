@@ -1,0 +1,97 @@
+package httpapi
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// versionPrefix is the only version there is; bare paths mean the same.
+const versionPrefix = "/v1"
+
+// route is one method of one path. Handlers are called with the caller proven as access demands.
+type route struct {
+	method string
+	path   string
+	access access
+	handle func(*handler, *exchange) (reply, error)
+}
+
+// access is the credential a route asks for.
+type access int
+
+const (
+	public   access = iota // none
+	tenant                 // an API key, with or without a user, or a user's token
+	operator               // the master key
+)
+
+// routes is the whole REST interface; api/openapi.yaml has the same set.
+var routes = []route{
+	{http.MethodGet, "/health", public, (*handler).health},
+	{http.MethodGet, "/health/live", public, (*handler).live},
+	{http.MethodGet, "/health/ready", public, (*handler).ready},
+
+	{http.MethodPost, "/rooms", tenant, (*handler).createRoom},
+	{http.MethodGet, "/rooms", tenant, (*handler).listRooms},
+	{http.MethodGet, "/rooms/{room_id}", tenant, (*handler).getRoom},
+	{http.MethodGet, "/rooms/{room_id}/members", tenant, (*handler).listMembers},
+	{http.MethodPost, "/rooms/{room_id}/members", tenant, (*handler).addMembers},
+	{http.MethodDelete, "/rooms/{room_id}/members/{user_id}", tenant, (*handler).removeMember},
+	{http.MethodPost, "/rooms/{room_id}/messages", tenant, (*handler).sendMessage},
+	{http.MethodGet, "/rooms/{room_id}/messages", tenant, (*handler).listMessages},
+	{http.MethodGet, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).getMessage},
+	{http.MethodPost, "/acks", tenant, (*handler).ack},
+
+	{http.MethodPost, "/admin/tenants", operator, (*handler).createTenant},
+	{http.MethodGet, "/admin/tenants", operator, (*handler).listTenants},
+	{http.MethodGet, "/admin/tenants/{tenant_id}", operator, (*handler).getTenant},
+	{http.MethodPatch, "/admin/tenants/{tenant_id}", operator, (*handler).updateTenant},
+	{http.MethodDelete, "/admin/tenants/{tenant_id}", operator, (*handler).deleteTenant},
+	{http.MethodPost, "/admin/tenants/{tenant_id}/keys", operator, (*handler).createKey},
+	{http.MethodDelete, "/admin/tenants/{tenant_id}/keys/{key_id}", operator, (*handler).revokeKey},
+	{http.MethodPost, "/admin/tenants/{tenant_id}/signing-keys", operator, (*handler).createSigningKey},
+	{http.MethodDelete, "/admin/tenants/{tenant_id}/signing-keys/{kid}", operator, (*handler).revokeSigningKey},
+}
+
+// mount puts every route under its bare path and under versionPrefix, and beside each path an answer for the methods
+// it does not have. Everything else is not found.
+func (h *handler) mount() {
+	allow := map[string][]string{}
+	for _, rt := range routes {
+		for _, prefix := range []string{"", versionPrefix} {
+			h.mux.HandleFunc(rt.method+" "+prefix+rt.path, h.serve(rt))
+			allow[prefix+rt.path] = append(allow[prefix+rt.path], rt.method)
+		}
+	}
+	for path, methods := range allow {
+		h.mux.HandleFunc(path, h.methodNotAllowed(methods))
+	}
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.fail(w.(*exchange), errNoRoute) })
+}
+
+func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
+	if slices.Contains(methods, http.MethodGet) {
+		methods = append(methods, http.MethodHead)
+	}
+	slices.Sort(methods)
+	allow := strings.Join(methods, ", ")
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", allow)
+		h.fail(w.(*exchange), errMethod)
+	}
+}
+
+// isClean reports whether a path is one the mux answers without a redirect: it would send // . and .. elsewhere.
+// Dots that are percent-encoded are part of an id and stay.
+func isClean(escaped string) bool {
+	if !strings.HasPrefix(escaped, "/") {
+		return false
+	}
+	for segment := range strings.SplitSeq(escaped[1:], "/") {
+		if segment == "." || segment == ".." || segment == "" && escaped != "/" {
+			return false
+		}
+	}
+	return true
+}

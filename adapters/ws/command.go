@@ -1,0 +1,105 @@
+package ws
+
+import (
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+)
+
+// command is a client's frame. The fields stand beside type, or in data, which is preferred when it is there.
+type command struct {
+	Type      string `json:"type"`
+	RequestID string `json:"request_id"`
+	fields
+	Data *fields `json:"data"`
+}
+
+// fields are those of all commands together.
+type fields struct {
+	RoomID   string     `json:"room_id"`
+	Content  string     `json:"content"`
+	Meta     api.Object `json:"meta"`
+	ClientID string     `json:"client_id"`
+	ReplyTo  string     `json:"reply_to"`
+	Seq      *api.Int   `json:"seq"`
+	Rev      *api.Int   `json:"rev"`
+	AfterSeq *api.Int   `json:"after_seq"`
+	Epoch    string     `json:"epoch"`
+	Rooms    []standing `json:"rooms"`
+	Cursor   string     `json:"cursor"`
+}
+
+// standing is where a returning client says it stands in a room.
+type standing struct {
+	RoomID string   `json:"room_id"`
+	Rev    *api.Int `json:"rev"`
+}
+
+// decode reads a command. When it is wrong, what could be read of type and request_id is still there, so that the
+// error finds its request.
+func decode(data []byte) (command, error) {
+	var c command
+	err := api.Decode(data, &c)
+	if err != nil {
+		c = command{}
+		var head struct {
+			Type      string `json:"type"`
+			RequestID string `json:"request_id"`
+		}
+		if api.Decode(data, &head) == nil {
+			c.Type, c.RequestID = head.Type, head.RequestID
+		}
+	}
+	if len(c.RequestID) > maxRequestID {
+		c.RequestID = ""
+		return c, domain.Invalid("request_id", "a request_id has at most %d bytes", maxRequestID)
+	}
+	if c.Data != nil {
+		c.fields = *c.Data
+	}
+	return c, err
+}
+
+// room is the room a command is about. An id that no room can have is answered as one that does not exist.
+func (f *fields) room() (domain.RoomID, error) {
+	if f.RoomID == "" {
+		return domain.RoomID{}, domain.Invalid("room_id", "room_id is required")
+	}
+	id, ok := domain.ParseRoomID(f.RoomID)
+	if !ok {
+		return id, domain.ErrRoomNotFound
+	}
+	return id, nil
+}
+
+// resume is what the resume frame says. Ids that no room can have are of no use to anybody and left out.
+func (f *fields) resume() (*application.Resume, error) {
+	if len(f.Rooms) > domain.MaxResumeRooms {
+		return nil, domain.Invalid("rooms", "rooms has at most %d entries", domain.MaxResumeRooms)
+	}
+	r := &application.Resume{Epoch: domain.Epoch(f.Epoch), Cursor: f.Cursor}
+	if f.Cursor == "" && f.Epoch == "" {
+		return nil, domain.Invalid("epoch", "epoch with rooms, or cursor, is required")
+	}
+	for _, at := range f.Rooms {
+		if at.Rev == nil {
+			return nil, domain.Invalid("rooms", "each of rooms has a room_id and a rev")
+		}
+		if id, ok := domain.ParseRoomID(at.RoomID); ok {
+			r.Rooms = append(r.Rooms, domain.Position{Room: id, Rev: int64(*at.Rev)})
+		}
+	}
+	return r, nil
+}
+
+func (f *fields) draft() domain.Draft {
+	return domain.Draft{Content: f.Content, Meta: f.Meta, ClientID: f.ClientID, ReplyTo: f.ReplyTo}
+}
+
+// number is an optional position; absent is 0.
+func number(n *api.Int) int64 {
+	if n == nil {
+		return 0
+	}
+	return int64(*n)
+}

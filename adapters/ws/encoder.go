@@ -1,0 +1,100 @@
+package ws
+
+import (
+	"strconv"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Encoder makes the frames of events: complete WebSocket text frames, header included, so that an event is encoded
+// once for all sockets of all nodes. It is a ports.Encoder.
+type Encoder struct{}
+
+var _ ports.Encoder = Encoder{}
+
+// Event encodes one step of a room's log.
+func (Encoder) Event(e domain.Event) ports.Frame {
+	f := ports.Frame{Room: e.Room, Rev: e.Rev, Kind: e.Kind}
+	switch {
+	case e.Message != nil:
+		f.User = e.Message.Sender
+		if e.Kind == domain.EventMessage {
+			f.Seq = e.Message.Seq
+		}
+	case e.Member != nil:
+		f.User = e.Member.User
+	}
+	f.Bytes = textFrame(func(dst []byte) []byte { return appendEvent(dst, &e) })
+	return f
+}
+
+func appendEvent(dst []byte, e *domain.Event) []byte {
+	dst = append(dst, `{"type":"`...)
+	dst = append(dst, e.Kind...)
+	dst = append(dst, `",`...)
+	if e.Message != nil {
+		return append(api.AppendMessageFields(dst, e.Message, e.Rev), '}')
+	}
+	dst = api.AppendRoomID(append(dst, `"room_id":`...), e.Room)
+	dst = strconv.AppendInt(append(dst, `,"rev":`...), e.Rev, 10)
+	if e.State != nil {
+		dst = api.AppendRoom(append(dst, `,"room":`...), e.State)
+	}
+	if e.Member != nil {
+		dst = appendMembership(dst, e.Kind, e.Member)
+	}
+	return append(dst, '}')
+}
+
+func appendMembership(dst []byte, kind domain.EventKind, m *domain.Member) []byte {
+	dst = api.AppendString(append(dst, `,"user_id":`...), m.User)
+	if kind == domain.EventMemberRemoved {
+		return dst
+	}
+	dst = api.AppendString(append(dst, `,"role":`...), m.Role)
+	if kind == domain.EventMemberAdded {
+		dst = api.AppendTime(append(dst, `,"joined_at":`...), m.JoinedAt)
+	}
+	return dst
+}
+
+// SyncComplete encodes the end of the replay after a connect.
+func (Encoder) SyncComplete(r ports.SyncReport) ports.Frame {
+	return ports.Frame{Bytes: textFrame(func(dst []byte) []byte {
+		dst = strconv.AppendInt(append(dst, `{"type":"sync.complete","rooms":`...), int64(r.Rooms), 10)
+		dst = strconv.AppendInt(append(dst, `,"messages":`...), int64(r.Messages), 10)
+		dst = api.AppendString(append(dst, `,"cursor":`...), r.Cursor)
+		return append(appendGaps(append(dst, `,"truncated":`...), r.Truncated), '}')
+	})}
+}
+
+// ResyncRequired encodes that a client's place in these rooms is not in this log.
+func (Encoder) ResyncRequired(epoch domain.Epoch, rooms []domain.RoomID) ports.Frame {
+	return ports.Frame{Bytes: textFrame(func(dst []byte) []byte {
+		dst = api.AppendString(append(dst, `{"type":"resync_required","epoch":`...), epoch)
+		dst = append(dst, `,"rooms":[`...)
+		for i, room := range rooms {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = api.AppendRoomID(dst, room)
+		}
+		return append(dst, `]}`...)
+	})}
+}
+
+func appendGaps(dst []byte, gaps []domain.Gap) []byte {
+	dst = append(dst, '[')
+	for i, g := range gaps {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = api.AppendRoomID(append(dst, `{"room_id":`...), g.Room)
+		dst = strconv.AppendInt(append(dst, `,"from_seq":`...), g.FromSeq, 10)
+		dst = strconv.AppendInt(append(dst, `,"to_seq":`...), g.ToSeq, 10)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}

@@ -1,0 +1,190 @@
+package ws
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// answer appends the data of a reply.
+type answer func(dst []byte) []byte
+
+// handle carries out one frame and answers it: with a reply if the client asked for one, with an error in any case.
+func (s *Session) handle(data []byte) {
+	c, err := decode(data)
+	if (err != nil || c.Type != "send_message") && !s.spend() {
+		return
+	}
+	if err == nil && s.waiting != (c.Type == "resume") {
+		err = s.outOfTurn()
+	}
+	if err != nil {
+		s.refuse(err, c.RequestID)
+		return
+	}
+	// No context ends a command: once begun it is finished, whether or not the client is still there to hear of it.
+	s.carryOut(context.Background(), &c)
+}
+
+func (s *Session) carryOut(ctx context.Context, c *command) {
+	reply, err := s.do(ctx, c)
+	switch {
+	case err != nil:
+		s.refuse(err, c.RequestID)
+	case reply != nil && c.RequestID != "":
+		s.control(replyFrame(c.RequestID, reply))
+	}
+}
+
+// outOfTurn: resume is the first frame after ?resume=1, and no other is.
+func (s *Session) outOfTurn() error {
+	if s.waiting {
+		s.Close(closePolicy, "with ?resume=1 the first frame is resume")
+		return errClosed
+	}
+	return domain.Invalid("type", "resume is the first frame, after ?resume=1, and no other")
+}
+
+var errClosed = errors.New("socket closed")
+
+// do carries out a command; the answer is nil when the frame is answered already.
+func (s *Session) do(ctx context.Context, c *command) (answer, error) {
+	switch c.Type {
+	case "send_message":
+		return s.handleSend(ctx, c)
+	case "ack":
+		return s.handleAck(ctx, c)
+	case "subscribe":
+		return s.handleSubscribe(ctx, c)
+	case "resume":
+		return s.handleResume(ctx, c)
+	case "ping":
+		s.control(pongFrame(c.RequestID))
+		return nil, nil
+	case "":
+		return nil, domain.Invalid("type", "type is required")
+	}
+	return nil, domain.Invalid("type", "unknown type; known are send_message, ack, subscribe, resume, ping")
+}
+
+// handleSend returns once the message is durable, so that the messages of one socket keep the order of its frames.
+func (s *Session) handleSend(ctx context.Context, c *command) (answer, error) {
+	room, err := c.room()
+	if err != nil {
+		return nil, err
+	}
+	sent, err := s.h.messaging.Send(ctx, s.caller, room, c.draft(), nil)
+	if err != nil {
+		return nil, err
+	}
+	return func(dst []byte) []byte { return appendSent(dst, &sent) }, nil
+}
+
+func appendSent(dst []byte, sent *ports.Appended) []byte {
+	dst = api.AppendMessageFields(append(dst, '{'), &sent.Message, sent.Message.Rev)
+	if sent.Duplicate {
+		dst = append(dst, `,"duplicate":true`...)
+	}
+	return append(dst, '}')
+}
+
+// handleAck raises the device's mark, durably within a second.
+func (s *Session) handleAck(ctx context.Context, c *command) (answer, error) {
+	room, err := c.room()
+	if err != nil {
+		return nil, err
+	}
+	if c.Seq == nil {
+		return nil, domain.Invalid("seq", "seq is required")
+	}
+	err = s.h.delivery.AckSoon(ctx, s.caller, room, s.device, number(c.Seq), number(c.Rev))
+	return func(dst []byte) []byte { return append(dst, `{"success":true}`...) }, err
+}
+
+func (s *Session) handleSubscribe(ctx context.Context, c *command) (answer, error) {
+	room, err := c.room()
+	if err != nil {
+		return nil, err
+	}
+	var after *int64
+	if c.AfterSeq != nil {
+		n := number(c.AfterSeq)
+		after = &n
+	}
+	at, err := s.peer.Subscribe(ctx, room, after)
+	return func(dst []byte) []byte { return appendSubscribed(dst, room, at) }, err
+}
+
+func appendSubscribed(dst []byte, room domain.RoomID, at application.Subscribed) []byte {
+	dst = api.AppendRoomID(append(dst, `{"room_id":`...), room)
+	dst = strconv.AppendInt(append(dst, `,"last_seq":`...), at.LastSeq, 10)
+	dst = strconv.AppendInt(append(dst, `,"last_rev":`...), at.LastRev, 10)
+	var left []domain.Gap
+	if at.Truncated != nil {
+		left = []domain.Gap{*at.Truncated}
+	}
+	return append(appendGaps(append(dst, `,"truncated":`...), left), '}')
+}
+
+// handleResume starts the replay where the client says it stands. After an error of the client's it may try again
+// until its time is up.
+func (s *Session) handleResume(ctx context.Context, c *command) (answer, error) {
+	resume, err := c.resume()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.peer.Start(ctx, resume); err != nil {
+		if code := domainCode(err); code != domain.CodeValidation {
+			return nil, s.startFailed(err)
+		}
+		return nil, err
+	}
+	s.waiting = false
+	s.resumeBy.Store(0)
+	return func(dst []byte) []byte { return append(dst, `{"success":true}`...) }, nil
+}
+
+// startFailed closes a socket whose replay could not begin: its client comes back later.
+func (s *Session) startFailed(err error) error {
+	switch {
+	case errors.Is(err, domain.ErrClosing):
+		s.Close(closeGoingAway, "server is shutting down")
+	case domainCode(err) == domain.CodeUnavailable:
+		s.Close(closeTryLater, "the log cannot be read at the moment")
+	case errors.Is(err, domain.ErrTenantNotFound):
+		s.Close(closeToken, "credential revoked")
+	default:
+		s.h.log.Error("replay could not begin", "error", err)
+		s.Close(closeInternal, "the log could not be read")
+	}
+	return errClosed
+}
+
+// domainCode is the code of an error of the core; empty for any other.
+func domainCode(err error) domain.Code {
+	var known *domain.Error
+	if errors.As(err, &known) {
+		return known.Code
+	}
+	return ""
+}
+
+// refuse sends an error frame. What is not the core's own error is logged here, once, and not told.
+func (s *Session) refuse(err error, requestID string) {
+	if errors.Is(err, errClosed) {
+		return
+	}
+	var known *domain.Error
+	if !errors.As(err, &known) {
+		s.h.log.Error("frame failed", "error", err, "request_id", requestID)
+		known = errInternal
+	}
+	s.control(errorFrame(known, requestID))
+}
+
+var errInternal = &domain.Error{Code: domain.CodeInternal, Reason: "internal", Message: "An internal error occurred"}

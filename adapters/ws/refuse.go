@@ -1,0 +1,77 @@
+package ws
+
+import (
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+
+	"github.com/chatapi/chatapi/api"
+	"github.com/chatapi/chatapi/domain"
+)
+
+// statuses are the answers to upgrades that fail.
+var statuses = map[domain.Code]int{
+	domain.CodeValidation:       http.StatusBadRequest,
+	domain.CodeAuthentication:   http.StatusUnauthorized,
+	domain.CodeAuthorization:    http.StatusForbidden,
+	domain.CodeNotFound:         http.StatusNotFound,
+	domain.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
+	domain.CodeConflict:         http.StatusConflict,
+	domain.CodeRateLimited:      http.StatusTooManyRequests,
+	domain.CodeInternal:         http.StatusInternalServerError,
+	domain.CodeUnavailable:      http.StatusServiceUnavailable,
+}
+
+// refuse answers an upgrade with a native error.
+func (h *Handler) refuse(w http.ResponseWriter, err error) {
+	var known *domain.Error
+	if !errors.As(err, &known) {
+		h.log.Error("upgrade failed", "error", err, "request_id", h.requestID(w))
+		known = errInternal
+	}
+	h.answer(w, known, statuses[known.Code])
+}
+
+// refuseHandshake answers a request that is no WebSocket handshake of ours, and says which is.
+func (h *Handler) refuseHandshake(w http.ResponseWriter, r *http.Request, err error) {
+	var known *domain.Error
+	if !errors.As(err, &known) {
+		known = errInternal
+	}
+	status := http.StatusBadRequest
+	w.Header().Set("Sec-WebSocket-Version", "13")
+	switch {
+	case r.Method != http.MethodGet:
+		w.Header().Set("Allow", http.MethodGet)
+		status = http.StatusMethodNotAllowed
+		known = &domain.Error{Code: domain.CodeMethodNotAllowed, Reason: "method", Message: known.Message}
+	case known.Field == "Upgrade" || known.Field == "Sec-WebSocket-Version":
+		w.Header().Set("Upgrade", "websocket")
+		status = http.StatusUpgradeRequired
+	}
+	h.answer(w, known, status)
+}
+
+func (h *Handler) answer(w http.ResponseWriter, e *domain.Error, status int) {
+	body := api.AppendError(nil, e, h.requestID(w))
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(1+rand.N(5)))
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+const headerRequestID = "X-Request-Id"
+
+// requestID is the id that the server around has given the request, or a new one.
+func (h *Handler) requestID(w http.ResponseWriter) string {
+	id := w.Header().Get(headerRequestID)
+	if id == "" {
+		id = "req_" + h.ids.NewUUID().String()
+		w.Header().Set(headerRequestID, id)
+	}
+	return id
+}

@@ -1,0 +1,117 @@
+package blackbox
+
+import (
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/chatapi/chatapi/test/harness"
+)
+
+// seedDSN is the spelling of the first documentation of this API; it is another driver's dialect.
+const seedDSN = "file:chatapi.db?_journal_mode=WAL&_busy_timeout=5000"
+
+func TestAFreshInstallSaysHowToMakeATenantAndCarriesItsFirstMessage(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Bare: true, Args: []string{}, Env: map[string]string{"DATABASE_DSN": seedDSN}})
+	if log := s.Log(); !strings.Contains(log, "tenant create") {
+		t.Errorf("the log of a start with no secret set does not say how to make a tenant:\n%s", log)
+	}
+
+	ctx, cancel := harness.WithTimeout()
+	defer cancel()
+	var made struct {
+		TenantID  string `json:"tenant_id"`
+		APIKey    string `json:"api_key"`
+		Name      string `json:"name"`
+		CreatedAt string `json:"created_at"`
+	}
+	out := harness.Must(s.Command(ctx, "tenant", "create", "acme", "--json"))(t)
+	harness.Check(t, json.Unmarshal([]byte(out), &made))
+	s.Secret(made.APIKey)
+	if made.Name != "acme" || !strings.HasPrefix(made.TenantID, "tenant_") || made.CreatedAt == "" {
+		t.Errorf("tenant create printed %+v", made)
+	}
+
+	alice := s.Anonymous().With("X-API-Key", made.APIKey).With("X-User-Id", "alice")
+	room := harness.Must(alice.CreateRoom("dm", "alice", "bob"))(t)
+	sent := harness.Must(alice.Send(room.RoomID, harness.Body("first")))(t)
+	if sent.Seq != 1 || sent.SenderID != "alice" || sent.Content != harness.Body("first") {
+		t.Errorf("the first message came back as %+v", sent)
+	}
+}
+
+func TestWithoutSecretsNobodyIsAnOperator(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Bare: true, Env: map[string]string{"DATABASE_DSN": seedDSN}})
+	for _, key := range []string{"", "x", s.MasterKey} {
+		res := harness.Must(s.Anonymous().With("X-Master-Key", key).Call(http.MethodPost, "/admin/tenants", `{"name":"x"}`, 401, nil))(t)
+		wantProblem(t, res, "AUTHENTICATION_ERROR", "")
+	}
+}
+
+func TestHealthAnswersOnAFreshInstall(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	var got struct {
+		Status, Service, Version, Uptime string
+		DBWritable                       *bool `json:"db_writable"`
+	}
+	res := harness.Must(s.Anonymous().Call(http.MethodGet, "/health", nil, 200, &got))(t)
+	if got.Status != "ok" || got.Service != "chatapi" || got.Version == "" || got.DBWritable == nil || !*got.DBWritable {
+		t.Errorf("GET /health: %s", res.Body)
+	}
+	if !regexp.MustCompile(`^(\d+h)?(\d+m)?\d+(\.\d+)?(s|ms|µs)$`).MatchString(got.Uptime) {
+		t.Errorf("uptime %q does not look like 2h30m45s", got.Uptime)
+	}
+	for _, path := range []string{"/health/live", "/health/ready", "/v1/health"} {
+		harness.Must(s.Anonymous().Call(http.MethodGet, path, nil, 200, nil))(t)
+	}
+}
+
+func TestAFirstMessageGoesFromSocketToSocket(t *testing.T) {
+	t.Parallel()
+	tenant := tenantOf(t, harness.Options{})
+	alice, bob := tenant.User("alice"), tenant.User("bob")
+	room := harness.Must(alice.CreateRoom("dm", "alice", "bob"))(t)
+	a, b := connect(t, alice), connect(t, bob, "device_id", "phone")
+
+	hello := harness.Must(b.AwaitType("connected"))(t)
+	if hello.UserID != "bob" || hello.DeviceID != "phone" || hello.Protocol != 1 || hello.Epoch == "" || hello.HeartbeatMS <= 0 {
+		t.Errorf("connected: %s", hello.Raw)
+	}
+	stored, duplicate, err := a.Send(room.RoomID, harness.Body("over the socket"), "c-1")
+	if err != nil || duplicate {
+		t.Fatalf("send_message: %v, duplicate %v", err, duplicate)
+	}
+	for name, c := range map[string]*harness.Conn{"the sender": a, "the other": b} {
+		live := harness.Must(c.AwaitMessage(room.RoomID, 1))(t).Message
+		if live.MessageID != stored.MessageID || live.Seq != 1 || live.Rev != stored.Rev || live.Content != stored.Content ||
+			live.SenderID != "alice" || live.SenderType != "user" || live.ClientID != "c-1" || live.CreatedAt != stored.CreatedAt {
+			t.Errorf("%s got %+v, the reply said %+v", name, live, stored)
+		}
+	}
+	if rest := harness.Must(bob.Page(room.RoomID, 0, 10))(t); len(rest) != 1 || rest[0].MessageID != stored.MessageID {
+		t.Errorf("the history over REST: %+v", rest)
+	}
+	if answer := harness.Must(b.Request(map[string]any{"type": "ack", "room_id": room.RoomID, "seq": 1}))(t); answer.Type != "reply" {
+		t.Errorf("ack: %s", answer.Raw)
+	}
+}
+
+func TestATokenOfTheDefaultTenantIsAUser(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{})
+	token := harness.Must(s.Token("alice"))(t)
+	alice := s.Anonymous().With("Authorization", "Bearer "+token)
+	room := harness.Must(alice.CreateRoom("group", "bob"))(t)
+	sent := harness.Must(alice.Send(room.RoomID, harness.Body("by token")))(t)
+	if sent.SenderID != "alice" {
+		t.Errorf("sender: got %q, want alice", sent.SenderID)
+	}
+	c := harness.Must(harness.Dial(s.Base, harness.DialOptions{Query: map[string][]string{"token": {token}}}))(t)
+	t.Cleanup(c.Drop)
+	harness.Must(c.AwaitMessage(room.RoomID, 1))(t)
+}

@@ -1,0 +1,134 @@
+// Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
+// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up. Beside each figure stand its target
+// and, from the same run, the floors of the machine: a bare write(2) to a thousand sockets, a bare fdatasync.
+//
+// The generator shares the machine with the server. It therefore sends frames that were encoded beforehand, looks for
+// a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
+// workloads count from the intended time of sending, so that a stall of the server is not hidden by the pause it causes.
+//
+//	go run ./test/load [-only W1,W4] [-seconds 5] [-json FILE] [-dir FOLDER]
+package main
+
+import (
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/chatapi/chatapi/test/harness"
+)
+
+// bench is what every workload gets.
+type bench struct {
+	dir     string // where data directories are made: the disk that is measured
+	window  time.Duration
+	report  *report
+	maxConn int // how many sockets the process may open
+}
+
+// workloads in the order they run.
+var workloads = []struct {
+	name string
+	run  func(*bench) error
+}{
+	{"floors", (*bench).floors},
+	{"startup", (*bench).startup},
+	{"W1", (*bench).ingest},
+	{"W2", (*bench).fanOut},
+	{"W3", (*bench).manyRooms},
+	{"memory", (*bench).memory},
+	{"W4", (*bench).history},
+	{"W5", (*bench).storm},
+}
+
+func main() {
+	only := flag.String("only", "", "the workloads to run, separated by commas: floors,startup,W1,W2,W3,memory,W4,W5; empty = all")
+	seconds := flag.Float64("seconds", 5, "how long each figure is measured")
+	jsonFile := flag.String("json", "", "also write the figures to this file")
+	dir := flag.String("dir", "", "the folder for the servers' data; empty = the system's temporary folder")
+	flag.Parse()
+	if err := run(*only, *dir, *jsonFile, time.Duration(*seconds*float64(time.Second))); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(only, dir, jsonFile string, window time.Duration) error {
+	const calm = 400 // the generator's garbage collector should not compete with the server
+	debug.SetGCPercent(calm)
+	defer harness.RemoveBinary()
+	limit, err := raiseDescriptors()
+	if err != nil {
+		return err
+	}
+	b := &bench{dir: cmp.Or(dir, os.TempDir()), window: window, maxConn: limit - 500, report: newReport()}
+	selected := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
+	for _, w := range workloads {
+		if len(selected) > 0 && !slices.Contains(selected, w.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s …\n", w.name)
+		if err := w.run(b); err != nil {
+			return errors.Join(fmt.Errorf("%s: %w", w.name, err), b.report.print(os.Stdout))
+		}
+	}
+	if err := b.report.print(os.Stdout); err != nil {
+		return err
+	}
+	if jsonFile == "" {
+		return nil
+	}
+	return b.report.save(jsonFile)
+}
+
+// raiseDescriptors lifts the limit of open files to the hard limit, for this process and the servers it starts.
+func raiseDescriptors() (int, error) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, err
+	}
+	limit.Cur = limit.Max
+	return int(limit.Cur), syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+}
+
+// server starts a fresh server with its data below the bench's folder; end stops it and removes the data.
+func (b *bench) server() (s *harness.Server, end func() error, err error) {
+	data, err := os.MkdirTemp(b.dir, "chatapi-load-")
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = harness.Launch(harness.Options{Dir: data})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(data))
+	}
+	return s, func() error {
+		code, err := s.Terminate(30 * time.Second)
+		if err == nil && code != 0 {
+			err = fmt.Errorf("the server ended with code %d\n%s", code, s.LogTail(10))
+		}
+		for _, hit := range s.CanaryHits() {
+			err = errors.Join(err, errors.New(hit))
+		}
+		return errors.Join(err, os.RemoveAll(data))
+	}, nil
+}
+
+// with runs one measurement on a fresh server with a tenant of its own.
+func (b *bench) with(measure func(*harness.Tenant) error) (err error) {
+	s, end, err := b.server()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
+	tenant, err := s.NewTenant("load")
+	if err != nil {
+		return err
+	}
+	return measure(tenant)
+}

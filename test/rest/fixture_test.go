@@ -1,0 +1,247 @@
+package rest_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chatapi/chatapi/adapters/httpapi"
+	"github.com/chatapi/chatapi/adapters/secrets"
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/adapters/system"
+	"github.com/chatapi/chatapi/adapters/token"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+)
+
+const (
+	masterKey = "master-key-of-the-tests-0123456789"
+	jwtSecret = "jwt-secret-of-the-tests-0123456789"
+)
+
+// fixture is a server of its own, with one tenant and its API key.
+type fixture struct {
+	t        *testing.T
+	url      string
+	deps     httpapi.Deps
+	log      *lockedBuffer
+	tenant   string
+	key      string
+	draining *atomic.Bool
+}
+
+// option changes what the handler is built from.
+type option func(*httpapi.Deps)
+
+func newFixture(t *testing.T, options ...option) *fixture {
+	t.Helper()
+	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}}
+	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, o := range options {
+		o(&f.deps)
+	}
+	server := httptest.NewUnstartedServer(nil)
+	server.Config = httpapi.Server("", httpapi.New(f.deps), f.deps.Logger)
+	server.Start()
+	t.Cleanup(server.Close)
+	f.url = server.URL
+	f.tenant, f.key = f.newTenant("Acme", "{}")
+	return f
+}
+
+func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
+	store, err := sqlite.Open(context.Background(), sqlite.Config{DSN: filepath.Join(f.t.TempDir(), "chat.db"), Logger: log})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			f.t.Errorf("close the store: %v", err)
+		}
+	})
+	sealer, err := secrets.New(make([]byte, 32))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	clock, ids := system.Clock{}, system.IDs{}
+	identity := application.NewIdentity(store, store, token.New(), sealer, clock,
+		application.IdentityConfig{MasterKey: masterKey, JWTSecret: jwtSecret})
+	return httpapi.Deps{
+		Identity:  identity,
+		Messaging: application.NewMessaging(store, store, ids, clock),
+		Rooms:     application.NewRooms(store, ids, clock),
+		Delivery:  application.NewDelivery(store, clock, log),
+		Tenancy:   application.NewTenancy(store, store, store, sealer, ids, clock, identity, noSockets{}),
+		Prober:    store,
+		IDs:       ids,
+		Logger:    log,
+		Draining:  f.draining.Load,
+		Config:    httpapi.Config{Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}},
+	}
+}
+
+type noSockets struct{}
+
+func (noSockets) CloseCredential(domain.TenantID, string) {}
+
+// newTenant makes a tenant with a config and returns its id and key.
+func (f *fixture) newTenant(name, config string) (id, key string) {
+	f.t.Helper()
+	made := f.operator().post("/admin/tenants", `{"name":"`+name+`","config":`+config+`}`).want(http.StatusCreated).object()
+	return made["tenant_id"].(string), made["api_key"].(string)
+}
+
+// client sends requests with the same headers.
+type client struct {
+	f       *fixture
+	headers []string // name, value, …
+}
+
+func (f *fixture) anonymous() client      { return client{f: f} }
+func (f *fixture) operator() client       { return client{f, []string{"X-Master-Key", masterKey}} }
+func (f *fixture) backend() client        { return client{f, []string{"X-API-Key", f.key}} }
+func (f *fixture) user(id string) client  { return f.backend().with("X-User-Id", id) }
+func (f *fixture) bearer(t string) client { return f.anonymous().with("Authorization", "Bearer "+t) }
+
+func (c client) with(headers ...string) client {
+	return client{c.f, append(append([]string(nil), c.headers...), headers...)}
+}
+
+func (c client) get(path string) *answer        { return c.send(http.MethodGet, path, "") }
+func (c client) post(path, body string) *answer { return c.send(http.MethodPost, path, body) }
+func (c client) del(path string) *answer        { return c.send(http.MethodDelete, path, "") }
+
+// send makes a request, validates its answer and returns it.
+func (c client) send(method, path, body string) *answer {
+	t := c.f.t
+	t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	r, err := http.NewRequest(method, c.f.url+path, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(c.headers); i += 2 {
+		r.Header.Add(c.headers[i], c.headers[i+1])
+	}
+	got, err := noRedirects.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer got.Body.Close()
+	content, err := io.ReadAll(got.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	validate(t, r, got, content)
+	return &answer{t, method + " " + path, got.StatusCode, got.Header, content}
+}
+
+var noRedirects = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// answer is what came back.
+type answer struct {
+	t       *testing.T
+	request string
+	status  int
+	header  http.Header
+	body    []byte
+}
+
+func (a *answer) want(status int) *answer {
+	a.t.Helper()
+	if a.status != status {
+		a.t.Fatalf("%s: status %d, want %d: %s", a.request, a.status, status, a.body)
+	}
+	return a
+}
+
+// wantError checks status, code and field of an error.
+func (a *answer) wantError(status int, code domain.Code, field string) *answer {
+	a.t.Helper()
+	var got struct {
+		Error struct {
+			Code  domain.Code
+			Field string
+		}
+	}
+	if err := json.Unmarshal(a.body, &got); err != nil {
+		a.t.Fatalf("%s: %d %q: %v", a.request, a.status, a.body, err)
+	}
+	if a.status != status || got.Error.Code != code || got.Error.Field != field {
+		a.t.Errorf("%s: %d %s, want %d %s field %q", a.request, a.status, a.body, status, code, field)
+	}
+	return a
+}
+
+func (a *answer) invalid(field string) {
+	a.t.Helper()
+	a.wantError(http.StatusBadRequest, domain.CodeValidation, field)
+}
+
+func (a *answer) object() map[string]any {
+	a.t.Helper()
+	var v map[string]any
+	a.decode(&v)
+	return v
+}
+
+func (a *answer) list() []map[string]any {
+	a.t.Helper()
+	var v []map[string]any
+	a.decode(&v)
+	if v == nil {
+		a.t.Errorf("%s: %s, want an array", a.request, a.body)
+	}
+	return v
+}
+
+func (a *answer) decode(v any) {
+	a.t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		a.t.Fatalf("%s: %d %q: %v", a.request, a.status, a.body, err)
+	}
+}
+
+// withoutRequestID is the body with the id of the request taken out, for comparing answers.
+func (a *answer) withoutRequestID() string {
+	return strings.ReplaceAll(string(a.body), a.header.Get("X-Request-Id"), "req_")
+}
+
+// newRoom makes a group with a user as its admin and returns its id.
+func (f *fixture) newRoom(admin string, members ...string) string {
+	f.t.Helper()
+	in, err := json.Marshal(map[string]any{"type": "group", "members": members})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return f.user(admin).post("/rooms", string(in)).want(http.StatusCreated).object()["room_id"].(string)
+}
+
+// lockedBuffer is a log that tests read while the server writes.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
