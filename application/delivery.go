@@ -74,6 +74,9 @@ func (d *Delivery) AckSoon(ctx context.Context, c Caller, room domain.RoomID, de
 // checkAck is the mark an ack stands for. A rev that does not lie between the message seq and the one after it is
 // left out: the message's own position is certain.
 func checkAck(r ports.Reader, c Caller, id domain.RoomID, seq, rev int64) (domain.Mark, error) {
+	if c.User == "" {
+		return domain.Mark{}, domain.ErrUserRequired
+	}
 	room, err := access(r, c, id, domain.ActAck)
 	if err != nil {
 		return domain.Mark{}, err

@@ -133,6 +133,9 @@ func (t *Tenancy) Delete(ctx context.Context, id domain.TenantID) error {
 
 // AddAPIKey makes an API key; a sixth live one is domain.ErrTooManyKeys.
 func (t *Tenancy) AddAPIKey(ctx context.Context, tenant domain.TenantID, name string) (NewCredential, error) {
+	if err := domain.CheckKeyName(name); err != nil {
+		return NewCredential{}, err
+	}
 	key, secret := t.newAPIKey(tenant, name)
 	return NewCredential{key.Key, secret}, t.keys.AddKey(ctx, key)
 }

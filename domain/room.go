@@ -144,7 +144,8 @@ func checkMembers(field string, ids []string) ([]UserID, error) {
 
 // RoomQuery selects rooms of a list.
 type RoomQuery struct {
-	User   UserID // whose rooms; empty lists the whole tenant's
+	User   UserID    // whose rooms; empty lists the whole tenant's
+	Device *DeviceID // whose LastAck; nil asks for the user's highest
 	Type   RoomType
 	Open   bool // channels of the tenant that User may join and is not in
 	Offset int

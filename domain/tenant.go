@@ -16,6 +16,7 @@ type Sealed []byte
 // The limits of tenants and keys.
 const (
 	MaxTenantName = 256 // characters
+	MaxKeyName    = 256 // characters
 	MaxLiveKeys   = 5   // of each kind, a tenant
 )
 
@@ -51,6 +52,14 @@ func CheckNewKey(live int) error {
 func CheckTenantName(name string) error {
 	if n := len([]rune(name)); n == 0 || n > MaxTenantName {
 		return Invalid("name", "a tenant's name has 1 to %d characters", MaxTenantName)
+	}
+	return nil
+}
+
+// CheckKeyName accepts up to 256 characters; a key needs no name.
+func CheckKeyName(name string) error {
+	if len([]rune(name)) > MaxKeyName {
+		return Invalid("name", "a key's name has at most %d characters", MaxKeyName)
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ type RoomReader interface {
 	// RoomByKey returns the room with this unique key.
 	RoomByKey(key string) (domain.Room, error)
 	// Rooms lists rooms, latest activity first (ties: newest room first), at most q.Limit from q.Offset, each with
-	// its last message (tombstones included) and the user's highest delivered seq.
+	// its last message (tombstones included) and what q.Device, else any of the user's devices, has acknowledged.
 	Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error)
 }
 

@@ -26,13 +26,31 @@ var statuses = map[domain.Code]int{
 
 // The errors of HTTP itself. A path without a route is answered as an id that does not exist.
 var (
-	errNoRoute  = domain.ErrRoomNotFound
-	errMethod   = &domain.Error{Code: domain.CodeMethodNotAllowed, Reason: "method", Message: "This path does not have this method: see the Allow header"}
-	errTooLarge = &domain.Error{Code: domain.CodeTooLarge, Reason: "too_large", Message: "A body has at most 65536 bytes"}
-	errNotJSON  = &domain.Error{Code: domain.CodeUnsupportedMedia, Reason: "media_type", Field: "Content-Type", Message: "Send JSON: Content-Type: application/json"}
-	errEncoded  = &domain.Error{Code: domain.CodeUnsupportedMedia, Reason: "encoding", Field: "Content-Encoding", Message: "Send the body without Content-Encoding"}
-	errInternal = &domain.Error{Code: domain.CodeInternal, Reason: "internal", Message: "Something went wrong on the server"}
-	errTimeout  = &domain.Error{Code: domain.CodeUnavailable, Reason: "timeout", Message: "The server did not get to this request in time: try again shortly"}
+	errNoRoute = domain.ErrRoomNotFound
+	errMethod  = &domain.Error{
+		Code: domain.CodeMethodNotAllowed, Reason: "method",
+		Message: "This path does not have this method: see the Allow header",
+	}
+	errTooLarge = &domain.Error{
+		Code: domain.CodeTooLarge, Reason: "too_large",
+		Message: "A body has at most 65536 bytes",
+	}
+	errNotJSON = &domain.Error{
+		Code: domain.CodeUnsupportedMedia, Reason: "media_type", Field: "Content-Type",
+		Message: "Send JSON: Content-Type: application/json",
+	}
+	errEncoded = &domain.Error{
+		Code: domain.CodeUnsupportedMedia, Reason: "encoding", Field: "Content-Encoding",
+		Message: "Send the body without Content-Encoding",
+	}
+	errInternal = &domain.Error{
+		Code: domain.CodeInternal, Reason: "internal",
+		Message: "Something went wrong on the server",
+	}
+	errTimeout = &domain.Error{
+		Code: domain.CodeUnavailable, Reason: "timeout",
+		Message: "The server did not get to this request in time: try again shortly",
+	}
 )
 
 // fail answers an error. What is not the client's business is logged here, once, and answered as internal.

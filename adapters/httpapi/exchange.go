@@ -118,7 +118,8 @@ func (h *handler) recoverPanic(x *exchange) {
 	if cause == http.ErrAbortHandler {
 		panic(cause)
 	}
-	h.Logger.Error("panic in a request", "panic", cause, "request_id", x.id, "route", x.r.Pattern, "stack", string(debug.Stack()))
+	h.Logger.Error("panic in a request", "panic", cause, "request_id", x.id, "route", x.r.Pattern,
+		"stack", string(debug.Stack()))
 	if x.status == 0 {
 		x.writeError(errInternal)
 	}

@@ -69,8 +69,12 @@ func (h *handler) listRooms(x *exchange) (reply, error) {
 	if ask.Type, err = domain.CheckRoomType(q.text("type")); err != nil {
 		q.fail(err)
 	}
-	if _, err = domain.CheckDeviceID(q.text("device_id")); err != nil {
+	device, err := domain.CheckDeviceID(q.text("device_id"))
+	if err != nil {
 		q.fail(err)
+	}
+	if q.has("device_id") {
+		ask.Device = &device
 	}
 	if q.err != nil {
 		return reply{}, q.err

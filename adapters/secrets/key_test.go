@@ -93,7 +93,7 @@ func TestProcessesThatStartAtOnceAgreeOnOneKey(t *testing.T) {
 func TestAKeyFileThatOthersCanReadIsRefused(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(path, []byte(strings.Repeat("ab", 32)), 0o644); err != nil { //nolint:gosec // the point of the test
+	if err := os.WriteFile(path, []byte(strings.Repeat("ab", 32)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := secrets.KeyFile(path); !errors.Is(err, secrets.ErrKey) || !strings.Contains(err.Error(), "chmod 600") {

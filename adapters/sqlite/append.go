@@ -149,8 +149,7 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 	if err := t.insertMessage(found, sender, m, change.Fingerprint); err != nil {
 		return domain.Message{}, err
 	}
-	r := t.change(found)
-	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, max(r.active, millis(m.CreatedAt))
+	r := t.advance(found, m)
 	if in.Idempotency != nil {
 		err := t.KeepIdempotency(*in.Idempotency, http.StatusCreated, m.ID.String(), t.w.store.cfg.Clock.Now())
 		if err != nil {
@@ -159,6 +158,16 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 	}
 	t.emit(domain.Event{Room: r.ID, Rev: m.Rev, Kind: domain.EventMessage, At: m.CreatedAt, Message: &m})
 	return m, nil
+}
+
+// advance moves the room's counters to the message just stored. A room that the batch has changed already is changed
+// in place when nothing of the job can fail any more: it has no savepoint to go back to.
+func (t *tx) advance(r *room, m domain.Message) *room {
+	if t.saved || !r.dirty {
+		r = t.change(r)
+	}
+	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, max(r.active, millis(m.CreatedAt))
+	return r
 }
 
 func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint domain.Fingerprint) error {

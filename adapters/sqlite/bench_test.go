@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -53,6 +54,7 @@ func benchmarkAppend(b *testing.B, senders int, clientIDs bool) {
 	}
 	var next atomic.Int64
 	done := make(chan error, senders)
+	waits := make([]time.Duration, b.N)
 	b.ResetTimer()
 	started, before := time.Now(), cpu()
 	for range senders {
@@ -68,10 +70,12 @@ func benchmarkAppend(b *testing.B, senders int, clientIDs bool) {
 					m.Draft.ClientID = fmt.Sprintf("client-%d", n)
 				}
 				in := domain.Intent{Room: rooms[n%32].ID, Sender: "alice", ClientID: m.Draft.ClientID}
+				sent := time.Now()
 				if _, err := s.Append(context.Background(), tenant, in, m.Decide); err != nil {
 					done <- err
 					return
 				}
+				waits[n-1] = time.Since(sent)
 			}
 		}()
 	}
@@ -82,6 +86,9 @@ func benchmarkAppend(b *testing.B, senders int, clientIDs bool) {
 	}
 	b.StopTimer()
 	reportPer(b, started, before, "msg")
+	slices.Sort(waits)
+	b.ReportMetric(waits[b.N/2].Seconds()*1000, "p50-ms")
+	b.ReportMetric(waits[b.N*99/100].Seconds()*1000, "p99-ms")
 	stats := s.Stats()
 	b.ReportMetric(float64(stats.Jobs)/float64(stats.Batches), "jobs/batch")
 }

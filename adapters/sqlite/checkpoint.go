@@ -50,7 +50,7 @@ func (w *writer) checkpoint() {
 	if err == nil && log >= restartFrames {
 		log, moved, err = w.restartLog()
 	}
-	w.store.stats.checkpoint(time.Since(started))
+	w.store.stats.add(Stats{Checkpoints: 1, CheckpointSeconds: time.Since(started).Seconds()})
 	switch {
 	case isIO(err):
 		w.die(err)

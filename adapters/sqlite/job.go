@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"errors"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -18,7 +17,7 @@ func (w *writer) runJob(j *job) {
 	returned := false
 	defer func() {
 		t.done = true
-		w.store.stats.closure(time.Since(started))
+		w.time.closure(time.Since(started))
 		if returned {
 			return
 		}
@@ -39,7 +38,7 @@ func (w *writer) runJob(j *job) {
 		return
 	}
 	w.undo(t, err)
-	j.err = w.store.translate(err)
+	j.err = w.refuse(err)
 }
 
 // keep makes the job's effects part of the batch.
@@ -78,13 +77,21 @@ func (w *writer) undo(t *tx, err error) {
 	w.failed = w.conn.run("RELEASE job")
 }
 
-// translate answers domain.ErrUnavailable for failures of the store's surroundings, whose detail is the operator's
-// business and goes to the log; other errors come back as they are.
-func (s *Store) translate(err error) error {
-	var known *domain.Error
-	if err == nil || errors.As(err, &known) || !isEnvironment(err) {
+// refuse is translate for the writer, which says only once that the disk is full, not for every job.
+func (w *writer) refuse(err error) error {
+	if !isEnvironment(err) {
 		return err
 	}
-	s.log.Error("store failed", "error", err)
+	w.ail(err)
+	return domain.ErrUnavailable
+}
+
+// translate answers domain.ErrUnavailable for failures of the store's surroundings, whose detail is the operator's
+// business and goes to the log; other errors, the domain's too, come back as they are.
+func (s *Store) translate(err error) error {
+	if !isEnvironment(err) {
+		return err
+	}
+	s.log.Error("store cannot be read", "error", err)
 	return domain.ErrUnavailable
 }

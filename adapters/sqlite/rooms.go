@@ -53,7 +53,9 @@ func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
 // The lists of rooms. A user's rooms are found by the user's memberships, a tenant's by the index of activity.
 const (
 	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT 0 + ? OFFSET ?"
-	roomsOf    = "SELECT " + roomColumns + `, coalesce((SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
+	roomsOf    = "SELECT " + roomColumns + `, coalesce(
+			(SELECT k.delivered_seq FROM marks k WHERE k.user = m.user AND k.room = m.room AND k.device = ?),
+			(SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
 			m.joined_seq)
 		FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
 		WHERE m.user = ? AND m.state = 1`
@@ -107,15 +109,23 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) 
 		if user == 0 && !q.Open {
 			return "", nil, nil
 		}
-		query, values = roomsOf, args(r.tenant, user)
-		if q.Open {
-			query = roomsOpen
+		query, values = roomsOpen, args(r.tenant, user)
+		if !q.Open {
+			query, values = roomsOf, args(deviceOrNull(q.Device), r.tenant, user)
 		}
 	}
 	if q.Type != "" {
 		query, values = query+ofType, append(values, string(q.Type))
 	}
 	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0))), nil
+}
+
+// deviceOrNull is NULL, which no mark's device equals, when none is asked for.
+func deviceOrNull(d *domain.DeviceID) any {
+	if d == nil {
+		return nil
+	}
+	return string(*d)
 }
 
 // addLastMessages finds the last message of each room with one statement.

@@ -43,26 +43,28 @@ func (c *counters) read() Stats {
 	return c.now
 }
 
-func (c *counters) batch(jobs int, commit time.Duration) {
+// add counts what the writer has gathered since it last did.
+func (c *counters) add(more Stats) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now.Batches++
-	c.now.Jobs += uint64(jobs)
-	c.now.CommitSeconds += commit.Seconds()
+	c.now.Batches += more.Batches
+	c.now.Jobs += more.Jobs
+	c.now.CommitSeconds += more.CommitSeconds
+	c.now.Checkpoints += more.Checkpoints
+	c.now.CheckpointSeconds += more.CheckpointSeconds
+	c.now.LongestClosure = max(c.now.LongestClosure, more.LongestClosure)
+	c.now.SlowClosures += more.SlowClosures
 }
 
-func (c *counters) closure(took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now.LongestClosure = max(c.now.LongestClosure, took)
+func (s *Stats) commit(jobs int, took time.Duration) {
+	s.Batches++
+	s.Jobs += uint64(jobs)
+	s.CommitSeconds += took.Seconds()
+}
+
+func (s *Stats) closure(took time.Duration) {
+	s.LongestClosure = max(s.LongestClosure, took)
 	if took > slowClosure {
-		c.now.SlowClosures++
+		s.SlowClosures++
 	}
-}
-
-func (c *counters) checkpoint(took time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.now.Checkpoints++
-	c.now.CheckpointSeconds += took.Seconds()
 }

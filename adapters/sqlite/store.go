@@ -141,7 +141,7 @@ func (s *Store) Probe(ctx context.Context) error {
 }
 
 // Close refuses new work, finishes what is queued, empties the write-ahead log and lets the file go. It waits for
-// views that are under way. After a failed fsync it lets go of the file as it is.
+// views that are under way. After a failed fsync it leaves the file as it is.
 func (s *Store) Close() error {
 	s.closing.Do(func() { s.closed = s.close() })
 	return s.closed
@@ -151,13 +151,11 @@ func (s *Store) close() error {
 	s.queue.close()
 	<-s.drained
 	failed := []error{s.readers.close()}
-	if s.fatal.Load() {
-		close(s.lost)
-	} else if s.writer.conn != nil {
-		failed = append(failed, s.writer.finalCheckpoint())
-	}
-	if s.writer.conn != nil {
-		failed = append(failed, s.writer.conn.close())
+	switch {
+	case s.fatal.Load():
+		close(s.lost) // the writer's connection stays open: closing the last one would checkpoint what may not be on the disk
+	case s.writer.conn != nil:
+		failed = append(failed, s.writer.finalCheckpoint(), s.writer.conn.close())
 	}
 	return errors.Join(append(failed, s.lock.release())...)
 }

@@ -21,9 +21,11 @@ type writer struct {
 	open   bool // the batch's transaction was begun
 	failed error
 	events []domain.Event
+	time   Stats  // of this batch
 	body   []byte // room to encode one
 
-	sick  bool // writing failed last time: said once, not for every batch
+	ailed bool // writing failed in this batch
+	sick  bool // writing failed lately: said once, not for every batch
 	swept time.Time
 	dead  bool // durability is unknown: nothing is written or answered any more
 	ended bool
@@ -122,7 +124,7 @@ func (w *writer) runBatch() {
 }
 
 func (w *writer) begin() {
-	w.next, w.failed, w.open = 0, nil, true
+	w.next, w.failed, w.open, w.ailed = 0, nil, true, false
 	if w.conn == nil {
 		w.conn, w.failed = openWith(w.store.path, writerPragmas(w.store.cfg.UnsafeDurability))
 	}
@@ -138,7 +140,9 @@ func (w *writer) commit() {
 	if w.failed = w.cache.flush(w.conn); w.failed == nil {
 		w.failed = w.conn.run("COMMIT")
 	}
-	w.store.stats.batch(len(w.batch), time.Since(started))
+	w.time.commit(len(w.batch), time.Since(started))
+	w.store.stats.add(w.time)
+	w.time = Stats{}
 	if isIO(w.failed) {
 		w.die(w.failed) // the frames may or may not be on the disk
 	}
@@ -147,7 +151,7 @@ func (w *writer) commit() {
 // publish makes what the batch changed visible to those who are answered next.
 func (w *writer) publish() {
 	w.cache.publish()
-	if w.sick {
+	if w.sick && !w.ailed {
 		w.sick = false
 		w.log.Info("store is writable again")
 	}
@@ -158,12 +162,18 @@ func (w *writer) publish() {
 	}
 }
 
-// abandon rolls the batch back: nothing of it happened.
-func (w *writer) abandon() {
+// ail notes that writing failed for a reason outside of the jobs.
+func (w *writer) ail(err error) {
+	w.ailed = true
 	if !w.sick {
 		w.sick = true
-		w.log.Error("store cannot be written", "error", w.failed)
+		w.log.Error("store cannot be written", "error", err)
 	}
+}
+
+// abandon rolls the batch back: nothing of it happened.
+func (w *writer) abandon() {
+	w.ail(w.failed)
 	w.cache.drop()
 	w.events = nil
 	if w.conn == nil {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,12 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(readersEnv); spec != "" {
+		readMany(spec)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fixture is a handler whose use cases are stand-ins that the test scripts and reads.
 type fixture struct {
@@ -105,7 +111,7 @@ func (f *fakeFanout) Connect(c application.Caller, device domain.DeviceID, sink 
 	if f.err != nil {
 		return nil, f.err
 	}
-	p := &fakePeer{sink: sink, device: device, start: f.start, events: make(chan string, 1000)}
+	p := &fakePeer{sink: sink, device: device, start: f.start, events: make(chan string, 8)}
 	f.made = append(f.made, p)
 	return p, nil
 }
@@ -352,3 +358,5 @@ func event(n, size int) ports.Frame {
 		return append(append(dst, strings.Repeat("x", size)...), `"}`...)
 	})}
 }
+
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }

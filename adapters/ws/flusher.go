@@ -125,7 +125,8 @@ var chunks = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); retur
 // writeSlowly writes until the queue is empty, waiting for the kernel in between. It holds no buffer while it waits.
 func (s *Session) writeSlowly() {
 	for {
-		_ = s.conn.SetWriteDeadline(time.Now().Add(writeStall))
+		begun := time.Now()
+		_ = s.conn.SetWriteDeadline(begun.Add(writeStall))
 		var n int
 		var failed error
 		err := s.raw.Write(func(fd uintptr) bool {
@@ -135,7 +136,7 @@ func (s *Session) writeSlowly() {
 		if err == nil {
 			err = failed
 		}
-		if s.goOn(n, err) {
+		if s.goOn(n, err, time.Since(begun)) {
 			return
 		}
 	}
@@ -157,21 +158,22 @@ func (s *Session) attempt(fd uintptr) (int, error) {
 // writeBlocking is writeSlowly for connections that are no sockets of the kernel: TLS, pipes.
 func (s *Session) writeBlocking() {
 	for {
-		_ = s.conn.SetWriteDeadline(time.Now().Add(writeStall))
+		begun := time.Now()
+		_ = s.conn.SetWriteDeadline(begun.Add(writeStall))
 		chunk := chunks.Get().(*[]byte)
 		s.mu.Lock()
 		*chunk = s.out.join((*chunk)[:0], blockingChunk)
 		s.mu.Unlock()
 		n, err := s.conn.Write(*chunk)
 		chunks.Put(chunk)
-		if s.goOn(n, err) {
+		if s.goOn(n, err, time.Since(begun)) {
 			return
 		}
 	}
 }
 
 // goOn settles a write that could wait, and reports whether this was the last one.
-func (s *Session) goOn(n int, err error) (last bool) {
+func (s *Session) goOn(n int, err error, waited time.Duration) (last bool) {
 	timedOut := errors.Is(err, os.ErrDeadlineExceeded)
 	if err != nil && !timedOut {
 		s.fail()
@@ -181,14 +183,16 @@ func (s *Session) goOn(n int, err error) (last bool) {
 		s.stalled()
 		return false
 	}
-	s.sawLife()
+	if waited >= time.Second {
+		s.sawLife()
+	}
 	// Without a deadline again before anybody else may write: an expired one fails every later write.
 	_ = s.conn.SetWriteDeadline(time.Time{})
 	return !s.wrote(n)
 }
 
-// sawLife notes that the client takes what it is sent, after its buffers had been full: it is slow, not gone, and may
-// not have come to our ping yet.
+// sawLife notes that the client took something a write had to wait for: it is slow, not gone, and may not have come to
+// our ping yet. What a buffer takes at once proves nothing.
 func (s *Session) sawLife() {
 	if heard := s.heard.Load(); heard != 0 {
 		s.heard.CompareAndSwap(heard, s.h.now())

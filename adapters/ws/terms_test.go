@@ -2,6 +2,7 @@ package ws
 
 import (
 	"net"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,14 +92,16 @@ func TestDrippedMessageIsClosedThoughEachByteComesSoon(t *testing.T) {
 		c := f.dialPipe(t, "").greeted()
 		c.SetPingHandler(func(string) error { return nil })
 		since := time.Now()
-		go func() {
+		var dripping sync.WaitGroup
+		defer dripping.Wait()
+		dripping.Go(func() {
 			for _, b := range append([]byte{0x81, 0x80 | 100, 0, 0, 0, 0}, make([]byte, 100)...) {
 				if _, err := c.NetConn().Write([]byte{b}); err != nil {
 					return
 				}
 				time.Sleep(time.Second)
 			}
-		}()
+		})
 		c.wantClose(closePolicy)
 		wantAfter(t, since, 10*time.Second, 12*time.Second)
 	})

@@ -112,7 +112,7 @@ CREATE TABLE messages (
     sender      INTEGER NOT NULL,    -- users.number
     sender_type INTEGER NOT NULL,    -- 1 user, 2 bot, 3 system
     first_rev   INTEGER NOT NULL,    -- the position it was stored at
-    rev         INTEGER NOT NULL,    -- the position of its latest change
+    rev         INTEGER,             -- the position of its latest change, NULL while there is none
     client_id   TEXT,
     fingerprint BLOB,                -- 16 bytes of the original send, set with client_id
     reply_to    BLOB,

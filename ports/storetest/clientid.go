@@ -91,19 +91,26 @@ func clientIDReused(f *fixture) {
 
 func clientIDIsPerSenderAndRoom(f *fixture) {
 	other := f.newTenant("second")
-	room, second, foreign := f.group("ann", "bob"), f.group("ann"), other.group("ann")
-	d := domain.Draft{Content: "text", ClientID: "c1"}
-	f.sendDraft(room.ID, "ann", d)
+	room, second, foreign := f.group("ann", "bob", "cid"), f.group("ann"), other.group("ann")
+	f.send(room.ID, "cid", "without a client_id")
+	f.sendDraft(room.ID, "ann", domain.Draft{Content: "text", ClientID: "c1"})
 	f.sendDraft(room.ID, "bob", domain.Draft{Content: "another", ClientID: "c1"})
 	f.sendDraft(second.ID, "ann", domain.Draft{Content: "a third", ClientID: "c1"})
 	other.sendDraft(foreign.ID, "ann", domain.Draft{Content: "a fourth", ClientID: "c1"})
-	equal(f.t, "messages stored", len(f.history(room.ID)), 2)
 	for _, x := range []struct {
+		f    *fixture
+		room domain.RoomID
 		user domain.UserID
-		want bool
-	}{{"ann", true}, {"bob", true}, {"eve", false}} {
-		snap := f.snapshot(domain.Intent{Room: room.ID, Sender: x.user, ClientID: "c1"})
-		equal(f.t, "a duplicate for "+string(x.user), snap.Duplicate != nil, x.want)
+		want string
+	}{
+		{f, room.ID, "ann", "text"}, {f, room.ID, "bob", "another"}, {f, room.ID, "cid", ""}, {f, room.ID, "eve", ""},
+		{f, second.ID, "ann", "a third"}, {f, second.ID, "bob", ""}, {other, foreign.ID, "ann", "a fourth"},
+	} {
+		got := ""
+		if d := x.f.snapshot(domain.Intent{Room: x.room, Sender: x.user, ClientID: "c1"}).Duplicate; d != nil {
+			got = d.Message.Content
+		}
+		equal(f.t, "what "+string(x.user)+" sent under the client_id", got, x.want)
 	}
 }
 

@@ -139,6 +139,8 @@ func deviceIsDisplaced(f *fixture) {
 		for _, d := range append(devices[1:], "one more") {
 			equal(f.t, string(d)+" is known", f.places("bob", d).Known, true)
 		}
+		want := domain.Mark{DeliveredSeq: 3, DeliveredRev: 4, ReadSeq: 2}
+		equal(f.t, "the displaced device's place is the highest left", f.place(room.ID, "bob", devices[0]).Mark, want)
 		equal(f.t, "the second device's mark", f.place(room.ID, "bob", devices[1]).Mark.DeliveredSeq, int64(3))
 		f.reopen()
 	}

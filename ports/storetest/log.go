@@ -77,11 +77,10 @@ func everyStretchOfTheLog(f *fixture) {
 	f.view(func(r ports.Reader) error {
 		for after := range room.LastRev + 2 {
 			for through := range room.LastRev + 3 {
-				for _, limit := range []int{1, 2, 5, page} {
-					q := ports.EventQuery{Room: room.ID, After: after, Through: through, Limit: limit}
-					if err := f.stretch(r, q, all); err != nil {
-						return err
-					}
+				limit := []int{1, 3, page}[(after+through)%3]
+				q := ports.EventQuery{Room: room.ID, After: after, Through: through, Limit: limit}
+				if err := f.stretch(r, q, all); err != nil {
+					return err
 				}
 			}
 		}
@@ -109,7 +108,7 @@ func minSeqLeavesOutMessages(f *fixture) {
 	all := f.log(room.ID)
 	f.view(func(r ports.Reader) error {
 		for minSeq := range room.LastSeq + 3 {
-			for after := range room.LastRev {
+			for after := minSeq % 2; after < room.LastRev; after += 2 {
 				q := ports.EventQuery{Room: room.ID, After: after, MinSeq: minSeq, Limit: 4}
 				if err := f.stretch(r, q, all); err != nil {
 					return err

@@ -174,22 +174,26 @@ func (r *modelRoom) store(change domain.Change) domain.Message {
 	return msg
 }
 
-// place is where a device stands: at its own mark, else at the user's highest, else at joining.
+// place is where a device stands: at its own mark, else at the user's highest.
 func (m *model) place(r *modelRoom, d deviceOf) domain.Mark {
 	if own, ok := m.marks[markOf{r.ID, d}]; ok {
 		return own
 	}
+	return m.highest(r, d.user)
+}
+
+// highest is the highest of a user's marks, that of joining when there is none.
+func (m *model) highest(r *modelRoom, user domain.UserID) domain.Mark {
 	highest, found := domain.Mark{}, false
 	for of, mark := range m.marks {
-		if of.room == r.ID && of.user == d.user {
+		if of.room == r.ID && of.user == user {
 			highest, found = highest.Raise(mark), true
 		}
 	}
-	if found {
-		return highest
+	if !found {
+		return domain.Mark{DeliveredSeq: r.members[user].JoinedSeq, DeliveredRev: r.members[user].JoinedRev}
 	}
-	member := r.members[d.user]
-	return domain.Mark{DeliveredSeq: member.JoinedSeq, DeliveredRev: member.JoinedRev}
+	return highest
 }
 
 // raise first writes down where the user's other known devices stand, so that they stay there.
@@ -249,21 +253,15 @@ func (r *modelRoom) events(tenant domain.TenantID) []domain.Event {
 	return list
 }
 
-// lastAck is the user's highest delivered seq, that of joining when there is none.
-func (m *model) lastAck(r *modelRoom, user domain.UserID) int64 {
-	if user == "" {
+// lastAck is what a device has acknowledged, or with nil the highest of the user's.
+func (m *model) lastAck(r *modelRoom, user domain.UserID, device *domain.DeviceID) int64 {
+	switch {
+	case user == "":
 		return 0
+	case device != nil:
+		return m.place(r, deviceOf{user, *device}).DeliveredSeq
 	}
-	highest, found := int64(0), false
-	for of, mark := range m.marks {
-		if of.room == r.ID && of.user == user {
-			highest, found = max(highest, mark.DeliveredSeq), true
-		}
-	}
-	if !found {
-		return r.members[user].JoinedSeq
-	}
-	return highest
+	return m.highest(r, user).DeliveredSeq
 }
 
 // byActivity are the rooms a user is in, or all with user empty, most active first.
@@ -278,10 +276,10 @@ func (m *model) byActivity(user domain.UserID) []*modelRoom {
 	return list
 }
 
-func (m *model) summaries(user domain.UserID) []domain.RoomSummary {
+func (m *model) summaries(user domain.UserID, device *domain.DeviceID) []domain.RoomSummary {
 	var list []domain.RoomSummary
 	for _, r := range m.byActivity(user) {
-		s := domain.RoomSummary{Room: r.Room, LastAck: m.lastAck(r, user)}
+		s := domain.RoomSummary{Room: r.Room, LastAck: m.lastAck(r, user, device)}
 		if n := len(r.messages); n > 0 {
 			s.LastMessage = &r.messages[n-1]
 		}

@@ -14,7 +14,7 @@ var roomListContracts = []contract{
 	{"a user's list has the rooms the user is in, the backend's has all", listIsTheUsers},
 	{"a list can be of one type", listOfOneType},
 	{"open channels are those the user may join and is not in", openChannels},
-	{"a list tells the user's highest delivered seq", listTellsLastAck},
+	{"a list tells the user's highest delivered seq, or a device's own", listTellsLastAck},
 }
 
 func latestActivityFirst(f *fixture) {
@@ -146,10 +146,15 @@ func listTellsLastAck(f *fixture) {
 		return acks
 	}
 	equal(f.t, "ann's acks at first", lastAck("ann"), map[domain.RoomID]int64{room.ID: 0, other.ID: 0})
+	f.see("ann", "laptop", 0)
 	f.raise(room.ID, "ann", "phone", domain.Mark{DeliveredSeq: 4})
 	f.raise(room.ID, "ann", "laptop", domain.Mark{DeliveredSeq: 2})
 	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 5})
 	equal(f.t, "ann's acks", lastAck("ann"), map[domain.RoomID]int64{room.ID: 4, other.ID: 0})
+	for device, want := range map[domain.DeviceID]int64{"phone": 4, "laptop": 2, "new": 4} {
+		listed := f.rooms(domain.RoomQuery{User: "ann", Device: &device})
+		equal(f.t, "the acks of ann's "+string(device), []int64{listed[0].LastAck, listed[1].LastAck}, []int64{want, 0})
+	}
 	equal(f.t, "bob's acks", lastAck("bob"), map[domain.RoomID]int64{room.ID: 5})
 	equal(f.t, "the backend's acks", lastAck(""), map[domain.RoomID]int64{room.ID: 0, other.ID: 0})
 }

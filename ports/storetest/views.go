@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -132,11 +133,23 @@ func updateReadsItsWrites(f *fixture) {
 		if err != nil {
 			return err
 		}
-		events, err := tx.Events(ports.EventQuery{Room: made.ID, Limit: page})
-		equal(f.t, "events within the update", len(events), 3)
-		return err
+		return f.listsOwnWrites(tx, made.ID)
 	})
 	equal(f.t, "users after it", usersOf(f.membersNow(made.ID)), []domain.UserID{"ann", "cid"})
+}
+
+// listsOwnWrites reads the lists within the update that made the room and took it to rev 3.
+func (f *fixture) listsOwnWrites(tx ports.Tx, room domain.RoomID) error {
+	f.t.Helper()
+	events, err := tx.Events(ports.EventQuery{Room: room, Limit: page})
+	equal(f.t, "events within the update", len(events), 3)
+	positions, err2 := tx.Positions([]domain.RoomID{room})
+	equal(f.t, "positions within the update", positions, map[domain.RoomID]int64{room: 3})
+	list, err3 := tx.Rooms(domain.RoomQuery{User: "ann", Limit: page})
+	equal(f.t, "last_rev in the list within the update", list[0].LastRev, int64(3))
+	places, err4 := tx.Places("ann", "phone")
+	equal(f.t, "last_rev in the places within the update", places.Rooms[0].LastRev, int64(3))
+	return errors.Join(err, err2, err3, err4)
 }
 
 func usersOf(members []domain.Member) []domain.UserID {

@@ -12,6 +12,7 @@ import (
 var wallContracts = []contract{
 	{"another tenant's ids are answered by every method as ids that do not exist", foreignIDsAreUnknown},
 	{"the table of the wall names every method", wallNamesEveryMethod},
+	{"a message is found in its own room alone", messageIsFoundInItsRoom},
 	{"a send with another tenant's ids finds nothing", foreignSendFindsNothing},
 	{"names two tenants share are two things", sharedNamesAreTwoThings},
 	{"lists show only the own tenant", listsShowOwnTenant},
@@ -149,6 +150,23 @@ func (f *fixture) trespass(x trespass, theirs aim) {
 		})
 	}
 	equal(f.t, x.method+" with a foreign id, against an unknown one", answers[0], answers[1])
+}
+
+// messageIsFoundInItsRoom asks in a room of the own for messages of another tenant and of another room.
+func messageIsFoundInItsRoom(f *fixture) {
+	theirs := f.furnish()
+	mine := f.newTenant("trespasser")
+	own, second := mine.group("ann"), mine.group("ann")
+	here, there := mine.send(own.ID, "ann", "here"), mine.send(second.ID, "ann", "there")
+	mine.view(func(r ports.Reader) error {
+		for _, id := range []domain.MessageID{theirs.message, there.ID, mine.newMessageID()} {
+			got, err := r.Message(own.ID, id)
+			wantError(f.t, "Message of another room: "+show(got), err, domain.ErrMessageNotFound)
+		}
+		got, err := r.Message(own.ID, here.ID)
+		equal(f.t, "Message of this room", got, here)
+		return err
+	})
 }
 
 func foreignSendFindsNothing(f *fixture) {

@@ -8,6 +8,12 @@ import (
 	"github.com/chatapi/chatapi/test/harness"
 )
 
+// names reports whether an error's field names want, a part of it, or the same field inside a frame's data.
+func names(field, want string) bool {
+	field = strings.TrimPrefix(field, "data.")
+	return want == "" || field == want || strings.HasPrefix(field, want+".")
+}
+
 // wantProblem fails unless an answer is a complete error body with this code, and this field unless that is empty.
 func wantProblem(t *testing.T, res *harness.Response, code, field string) {
 	t.Helper()
@@ -17,7 +23,7 @@ func wantProblem(t *testing.T, res *harness.Response, code, field string) {
 		t.Errorf("an error body wants success:false and data:null, got %s", res.Body)
 	case e.Error.Code != code:
 		t.Errorf("error code: got %s, want %s", res.Body, code)
-	case field != "" && e.Error.Field != field:
+	case !names(e.Error.Field, field):
 		t.Errorf("error field: got %s, want %s", res.Body, field)
 	case e.Error.Message == "" || e.Error.RequestID == "":
 		t.Errorf("an error has a message and a request_id, got %s", res.Body)

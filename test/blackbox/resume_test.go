@@ -173,15 +173,15 @@ func TestEachDeviceContinuesWhereItsOwnMarkIs(t *testing.T) {
 	room := harness.Must(alice.CreateRoom("group", "bob"))(t).RoomID
 	fill(t, alice, room, 3)
 	phone, tablet := connect(t, bob, "device_id", "phone"), connect(t, bob, "device_id", "tablet")
-	for name, c := range map[string]*harness.Conn{"phone": phone, "tablet": tablet} {
-		harness.Must(c.AwaitMessage(room, 3))(t)
-		ack := map[string]any{"type": "ack", "room_id": room, "seq": 3}
-		if answer := harness.Must(c.Request(ack))(t); answer.Type != "reply" {
-			t.Fatalf("ack of the %s: %s", name, answer.Raw)
-		}
-		awaitAck(t, bob, room, name, 3)
-		c.Close()
+	harness.Must(phone.AwaitMessage(room, 3))(t)
+	harness.Must(tablet.AwaitMessage(room, 3))(t)
+	if answer := harness.Must(phone.Request(map[string]any{"type": "ack", "room_id": room, "seq": 3}))(t); answer.Type != "reply" {
+		t.Fatalf("ack of the phone: %s", answer.Raw)
 	}
+	awaitAck(t, bob, room, "phone", 3)
+	harness.Check(t, bob.Ack(room, 3, "tablet"))
+	phone.Close()
+	tablet.Close()
 	fill(t, alice, room, 5)
 
 	phone = connect(t, bob, "device_id", "phone")

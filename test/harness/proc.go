@@ -58,10 +58,14 @@ func (s *Server) Descriptors() (int, error) {
 	return len(entries), err
 }
 
+// AdminClient is a client of the admin listener; the server must have been started with Options.Admin.
+func (s *Server) AdminClient() *Client {
+	return &Client{Base: s.Admin, header: http.Header{}, http: s.http}
+}
+
 // Metric reads one series without labels from /metrics of the admin listener.
 func (s *Server) Metric(name string) (float64, error) {
-	c := &Client{Base: s.Admin, header: http.Header{}, http: s.http}
-	res, err := c.Do(context.Background(), http.MethodGet, "/metrics", nil)
+	res, err := s.AdminClient().Do(context.Background(), http.MethodGet, "/metrics", nil)
 	if err != nil {
 		return 0, err
 	}

@@ -71,5 +71,5 @@ func fillRoom(tenant *harness.Tenant, room, user string, n int64) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return some(errs)
 }

@@ -110,9 +110,9 @@ func (b *bench) load(tenant *harness.Tenant, w *window, n int, work func(i int) 
 	for i := range n {
 		wg.Go(func() { errs[i] = work(i) })
 	}
-	r, err := w.measure(tenant.Server(), b.window)
+	r, err := w.measure(tenant.Server(), b.window, func() error { return b.profileFor(tenant.Server(), b.window) })
 	wg.Wait()
-	return r, errors.Join(err, errors.Join(errs...))
+	return r, errors.Join(err, some(errs))
 }
 
 func (b *bench) reportIngest(name string, target [4]float64, w *window, r result) {

@@ -6,7 +6,7 @@
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
 // workloads count from the intended time of sending, so that a stall of the server is not hidden by the pause it causes.
 //
-//	go run ./test/load [-only W1,W4] [-seconds 5] [-json FILE] [-dir FOLDER]
+//	go run ./test/load [-only W1,W4] [-seconds 5] [-json FILE] [-dir FOLDER] [-profile FOLDER]
 package main
 
 import (
@@ -30,6 +30,10 @@ type bench struct {
 	window  time.Duration
 	report  *report
 	maxConn int // how many sockets the process may open
+
+	profile  string // the folder of profiles; empty = none
+	profiles int
+	running  string // the workload under way
 }
 
 // workloads in the order they run.
@@ -52,14 +56,18 @@ func main() {
 	seconds := flag.Float64("seconds", 5, "how long each figure is measured")
 	jsonFile := flag.String("json", "", "also write the figures to this file")
 	dir := flag.String("dir", "", "the folder for the servers' data; empty = the system's temporary folder")
+	profile := flag.String("profile", "", "also write a CPU profile of the server in each window to this folder")
 	flag.Parse()
-	if err := run(*only, *dir, *jsonFile, time.Duration(*seconds*float64(time.Second))); err != nil {
+	b := &bench{
+		dir: cmp.Or(*dir, os.TempDir()), window: time.Duration(*seconds * float64(time.Second)), report: newReport(), profile: *profile,
+	}
+	if err := b.run(*only, *jsonFile); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(only, dir, jsonFile string, window time.Duration) error {
+func (b *bench) run(only, jsonFile string) error {
 	const calm = 400 // the generator's garbage collector should not compete with the server
 	debug.SetGCPercent(calm)
 	defer harness.RemoveBinary()
@@ -67,13 +75,14 @@ func run(only, dir, jsonFile string, window time.Duration) error {
 	if err != nil {
 		return err
 	}
-	b := &bench{dir: cmp.Or(dir, os.TempDir()), window: window, maxConn: limit - 500, report: newReport()}
+	b.maxConn = limit - 500 // the process needs some for itself
 	selected := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	for _, w := range workloads {
 		if len(selected) > 0 && !slices.Contains(selected, w.name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "%s …\n", w.name)
+		b.running = w.name
 		if err := w.run(b); err != nil {
 			return errors.Join(fmt.Errorf("%s: %w", w.name, err), b.report.print(os.Stdout))
 		}
@@ -103,7 +112,7 @@ func (b *bench) server() (s *harness.Server, end func() error, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err = harness.Launch(harness.Options{Dir: data})
+	s, err = harness.Launch(harness.Options{Dir: data, Admin: b.profile != ""})
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(data))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -29,6 +30,8 @@ func (b *bench) memory() error {
 				return err
 			}
 			opened := n - len(all)
+			profiled := make(chan error, 1)
+			go func() { profiled <- b.profileFor(tenant.Server(), 2*time.Second) }()
 			more, err := dialAll(tenant, opened, func(i int) string { return member(len(all) + i) })
 			for _, s := range more {
 				if s != nil && err == nil {
@@ -36,7 +39,7 @@ func (b *bench) memory() error {
 				}
 			}
 			all = append(all, more...)
-			if err != nil {
+			if err = errors.Join(err, <-profiled); err != nil {
 				return err
 			}
 			cpu, err := tenant.Server().CPU()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ type socket struct {
 	conn *net.TCPConn
 	raw  syscall.RawConn
 	rest []byte // the beginning of a frame that has not come whole
+	bye  string // the server's close frame
 	err  error
 	done chan struct{}
 }
@@ -79,7 +81,7 @@ func (s *socket) handshake(request string) error {
 		buf = buf[:len(buf)+n]
 		if end := bytes.Index(buf, []byte("\r\n\r\n")); end >= 0 {
 			if !bytes.HasPrefix(buf, []byte("HTTP/1.1 101")) {
-				return fmt.Errorf("upgrade refused: %.200s", buf)
+				return refusal(buf)
 			}
 			s.rest = append([]byte(nil), buf[end+4:]...)
 			return s.conn.SetDeadline(time.Time{})
@@ -88,10 +90,33 @@ func (s *socket) handshake(request string) error {
 	return errors.New("the answer to the upgrade is too long")
 }
 
+// busy is a refused upgrade that asks to come again.
+type busy struct{ retryAfter time.Duration }
+
+func (e *busy) Error() string {
+	return "upgrade refused with 503, come again in " + e.retryAfter.String()
+}
+
+func refusal(answer []byte) error {
+	_, rest, found := bytes.Cut(answer, []byte("Retry-After: "))
+	if !found || !bytes.HasPrefix(answer, []byte("HTTP/1.1 503")) {
+		return fmt.Errorf("upgrade refused: %.100s", answer)
+	}
+	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	seconds, err := strconv.Atoi(string(value))
+	if err != nil {
+		return fmt.Errorf("Retry-After of %q", value)
+	}
+	return &busy{time.Duration(seconds) * time.Second}
+}
+
 // read hands frames to onFrame until the connection ends or onFrame returns false.
 func (s *socket) read(onFrame func([]byte) bool) error {
 	for {
 		more, err := s.readOnce(onFrame)
+		if err != nil && s.bye != "" {
+			return errors.New(s.bye)
+		}
 		if err != nil || !more {
 			return err
 		}
@@ -139,6 +164,10 @@ func (s *socket) frames(buf []byte, onFrame func([]byte) bool) bool {
 		switch first & 0x0f {
 		case 0x9:
 			_, _ = s.conn.Write(append([]byte{0x8a, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...))
+		case 0x8:
+			if len(payload) >= 2 {
+				s.bye = fmt.Sprintf("closed with %d %s", binary.BigEndian.Uint16(payload), payload[2:])
+			}
 		case 0x1:
 			if !onFrame(payload) {
 				s.rest = append(s.rest[:0], buf...)
@@ -212,7 +241,7 @@ func dialAll(tenant *harness.Tenant, n int, user func(int) string) ([]*socket, e
 		})
 	}
 	wg.Wait()
-	return all, errors.Join(errs...)
+	return all, some(errs)
 }
 
 func closeAll(sockets []*socket) {

@@ -57,7 +57,7 @@ func missMessages(tenant *harness.Tenant, rooms []string, missed int) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errs...)
+	return some(errs)
 }
 
 func (b *bench) comeBack(tenant *harness.Tenant, clients, missed int) error {
@@ -67,13 +67,12 @@ func (b *bench) comeBack(tenant *harness.Tenant, clients, missed int) error {
 	}
 	errs, back := make([]error, clients), make([]*socket, clients)
 	defer func() { closeAll(back) }()
-	took, got := newLatencies(), &counter{}
+	took, got, refused := newLatencies(), &counter{}, &counter{}
 	began := time.Now()
 	var wg sync.WaitGroup
 	for i := range clients {
 		wg.Go(func() {
-			back[i], errs[i] = dial(tenant, member(i), i, "")
-			if errs[i] != nil {
+			if back[i], errs[i] = dialUntilAdmitted(tenant, i, refused); errs[i] != nil {
 				return
 			}
 			errs[i] = back[i].read(func(p []byte) bool {
@@ -88,13 +87,33 @@ func (b *bench) comeBack(tenant *harness.Tenant, clients, missed int) error {
 	wg.Wait()
 	all := time.Since(began)
 	cpu, err := tenant.Server().CPU()
-	if err := errors.Join(err, errors.Join(errs...)); err != nil {
+	if err := errors.Join(err, some(errs)); err != nil {
 		return err
 	}
 	const name = "W5, 5,000 come back"
 	b.report.low(name, "all caught up", all.Seconds(), "s", 0.85)
+	b.report.low(name, "told to come later", float64(refused.sum()), "times", 0)
 	b.report.low(name, "p50", float64(took.total().ValueAtQuantile(50))/1e6, "s", 0)
 	b.report.low(name, "CPU", (cpu-cpuBefore).Seconds()/float64(clients)*1000, "s/1k clients", 0.18)
 	b.report.high(name, "delivered", 100*float64(got.sum())/float64(clients*missed), "%", allOfIt)
 	return nil
+}
+
+// dialUntilAdmitted connects as a good client does: sent away with 503, it comes again after Retry-After.
+func dialUntilAdmitted(tenant *harness.Tenant, i int, refused *counter) (*socket, error) {
+	const tries = 20
+	var err error
+	for range tries {
+		var s *socket
+		if s, err = dial(tenant, member(i), i, ""); err == nil {
+			return s, nil
+		}
+		var later *busy
+		if !errors.As(err, &later) {
+			return nil, err
+		}
+		refused.add(i)
+		<-time.After(later.retryAfter)
+	}
+	return nil, err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +47,7 @@ type result struct {
 func newWindow() *window { return &window{took: newLatencies()} }
 
 // measure lets the load that has been started run: warm-up, the window, stop.
-func (w *window) measure(s *harness.Server, span time.Duration) (result, error) {
+func (w *window) measure(s *harness.Server, span time.Duration, profiled func() error) (result, error) {
 	<-time.After(warmUp)
 	w.took.reset()
 	w.measuring.Store(true)
@@ -55,6 +56,8 @@ func (w *window) measure(s *harness.Server, span time.Duration) (result, error) 
 	if err != nil {
 		return result{}, err
 	}
+	profile := make(chan error, 1)
+	go func() { profile <- profiled() }()
 	<-time.After(span)
 	cpu, err := s.CPU()
 	r := result{
@@ -62,6 +65,7 @@ func (w *window) measure(s *harness.Server, span time.Duration) (result, error) 
 		sent: float64(w.sent.sum() - from[0]), received: float64(w.received.sum() - from[1]),
 	}
 	w.measuring.Store(false)
+	err = errors.Join(err, <-profile)
 	w.stopped.Store(true)
 	return r, err
 }

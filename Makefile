@@ -1,0 +1,82 @@
+# ChatAPI: everything a developer runs. `make` alone lists the targets.
+
+GO      ?= go
+LINT    := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.release=$(VERSION)
+UNITS    = $(shell $(GO) list ./... | grep -v /test/)
+WHOLE    = $(shell $(GO) list ./test/...)
+
+# The server is pure Go: one static binary. Only the race detector needs a C compiler, and sets this itself.
+export CGO_ENABLED ?= 0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.PHONY: run
+run: ## start a server with a demo tenant; data in ./data
+	$(GO) run ./cmd/chatapi serve --dev
+
+.PHONY: build
+build: ## build ./bin/chatapi
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/chatapi ./cmd/chatapi
+
+.PHONY: test
+test: tools build ## vet, then every test: units, contracts, and the real binary from outside
+	$(GO) vet ./...
+	$(GO) test $(UNITS)
+	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -timeout 20m $(WHOLE)
+
+.PHONY: lint
+lint: ## golangci-lint, import walls included
+	$(LINT) run
+
+.PHONY: generate
+generate: ## write cmd/chatapi/wire_gen.go
+	$(GO) tool wire gen ./cmd/chatapi
+
+.PHONY: check
+check: ## fail when a file is not formatted or generated code is stale
+	@unformatted="$$(gofmt -l $$(git ls-files '*.go'))"; \
+	if [ -n "$$unformatted" ]; then echo "not formatted: $$unformatted"; exit 1; fi
+	$(GO) mod verify
+	$(GO) tool wire diff ./cmd/chatapi
+
+.PHONY: ci
+ci: tools check ci-race ci-whole lint ## what the continuous integration runs
+
+# Units and contracts under the race detector. Its build of SQLite takes minutes the first time and is reused below.
+.PHONY: ci-race
+ci-race:
+	$(GO) vet ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(UNITS)
+
+# The whole server from outside, as it is shipped; then once more built with the race detector, where most goroutines
+# meet. Fault and load tests measure time and disk, which the detector would only distort.
+.PHONY: ci-whole
+ci-whole: build
+	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -timeout 20m $(WHOLE)
+	CGO_ENABLED=1 $(GO) build -race -o bin/chatapi-race ./cmd/chatapi
+	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi-race $(GO) test -count=1 -timeout 20m ./test/blackbox/...
+
+.PHONY: bench
+bench: build ## micro-benchmarks of the store and the sockets, then the whole path against the real server
+	$(GO) test -run '^$$' -bench . -benchmem ./adapters/sqlite ./adapters/ws
+	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) run ./test/load
+
+# What the tests call besides Go: the samples run in Node.js and in Python with requests, the fault tests under strace.
+.PHONY: tools
+tools:
+	@missing=""; \
+	/usr/bin/python3 -c 'import requests' 2>/dev/null || missing="$$missing python3-requests"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	if [ -n "$$missing" ]; then \
+		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+.PHONY: clean
+clean: ## remove what build made; the data stays
+	rm -rf bin

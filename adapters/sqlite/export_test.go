@@ -1,0 +1,120 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// The limits, for tests that reach them.
+const (
+	MaxBatch  = maxBatch
+	MaxQueued = maxQueued
+	MaxTenant = maxTenant
+)
+
+// OnWriter runs fn as a job of its own, with the writer's connection.
+func (s *Store) OnWriter(ctx context.Context, fn func(exec func(string) error) error) error {
+	return s.submit(ctx, operator, func(t *tx) error {
+		return fn(func(query string) error { return t.put(query) })
+	})
+}
+
+// RunOnWriter is OnWriter without a savepoint.
+func (s *Store) RunOnWriter(ctx context.Context, fn func(exec func(string) error) error) error {
+	return s.submit(ctx, operator, func(t *tx) error {
+		return fn(func(query string) error {
+			_, err := t.conn.first(query, nil, func(row) {})
+			return err
+		})
+	})
+}
+
+// VerifyPragmas opens the file, runs the statements and checks what a reader or the writer must find.
+func VerifyPragmas(path string, reader bool, statements ...string) error {
+	p := writerPragmas(false)
+	if reader {
+		p = readerPragmas(false)
+	}
+	c, err := openWith(path, p)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	for _, s := range statements {
+		if _, err := c.first(s, nil, func(row) {}); err != nil {
+			return err
+		}
+	}
+	return p.verify(c)
+}
+
+// VerifyAllPragmas checks every connection of the store as it is in use.
+func (s *Store) VerifyAllPragmas(ctx context.Context) error {
+	for range cap(s.readers.free) {
+		c := <-s.readers.free
+		defer func() { s.readers.free <- c }()
+		if err := readerPragmas(false).verify(c); err != nil {
+			return err
+		}
+	}
+	return s.submit(ctx, operator, func(t *tx) error { return writerPragmas(false).verify(t.conn) })
+}
+
+// Plans returns the plan of every statement that the store has prepared so far.
+func (s *Store) Plans(ctx context.Context) (map[string][]string, error) {
+	queries := map[string]bool{}
+	for range cap(s.readers.free) {
+		c := <-s.readers.free
+		defer func() { s.readers.free <- c }()
+		for query := range c.stmts {
+			queries[query] = true
+		}
+	}
+	plans := map[string][]string{}
+	err := s.submit(ctx, operator, func(t *tx) error {
+		for query := range t.conn.stmts {
+			queries[query] = true
+		}
+		for _, query := range slices.Sorted(maps.Keys(queries)) {
+			verb, _, _ := strings.Cut(strings.TrimSpace(query), " ")
+			if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, verb) {
+				continue
+			}
+			values := make([]any, strings.Count(query, "?"))
+			plan, err := t.plan(query, len(values))
+			if err != nil {
+				return fmt.Errorf("%s: %w", query, err)
+			}
+			plans[query] = plan
+		}
+		return nil
+	})
+	return plans, err
+}
+
+func (t *tx) plan(query string, parameters int) (plan []string, err error) {
+	values := args()
+	for range parameters {
+		values = append(values, nil)
+	}
+	err = t.conn.query("EXPLAIN QUERY PLAN "+query, values, func(r row) error {
+		plan = append(plan, r.text(3))
+		return nil
+	})
+	return plan, err
+}
+
+// CheckpointFrames is how many pages are written before the writer checkpoints.
+const CheckpointFrames = checkpointFrames
+
+// Sweep runs one step of removing expired Idempotency-Keys.
+func (s *Store) Sweep(ctx context.Context) (more bool, err error) {
+	err = s.submit(ctx, operator, func(t *tx) (err error) {
+		more, err = t.sweepIdempotency(s.cfg.Clock.Now())
+		return err
+	})
+	return more, err
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/httpapi"
+	"github.com/chatapi/chatapi/adapters/observe"
+	"github.com/chatapi/chatapi/adapters/secrets"
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/adapters/ws"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// app is the server with everything it needs, joined and not started.
+type app struct {
+	cfg      *Config
+	log      *slog.Logger
+	store    *sqlite.Store
+	identity *application.Identity
+	tenancy  *application.Tenancy
+	delivery *application.Delivery
+	fanout   *application.Fanout
+	upkeep   *application.Upkeep
+	sockets  *ws.Handler
+	draining *drainFlag
+	public   publicHandler
+	operator operatorHandler
+	admin    adminHandler
+}
+
+// lockPatience is how long a start waits for another process to let go of the store: a command at work, or the server
+// that this one replaces.
+const lockPatience = 3 * time.Second
+
+// openStore opens and migrates the store; the cleanup closes it.
+func openStore(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.Logger) (*sqlite.Store, func(), error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	poll := time.NewTicker(50 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		store, err := sqlite.Open(context.WithoutCancel(ctx), sqlite.Config{
+			DSN: cfg.DatabaseDSN, UnsafeDurability: cfg.UnsafeDurability, Clock: clock, Logger: log,
+		})
+		if err == nil {
+			return store, func() { closeStore(store, log) }, nil
+		}
+		if !errors.Is(err, sqlite.ErrInUse) {
+			return nil, nil, err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return nil, nil, err
+		}
+	}
+}
+
+func closeStore(store *sqlite.Store, log *slog.Logger) {
+	if err := store.Close(); err != nil {
+		log.Error("store not closed cleanly", "error", err)
+	}
+}
+
+// newSealer takes the configured key, or the one kept beside the store.
+func newSealer(cfg *Config) (*secrets.Sealer, error) {
+	var key []byte
+	var err error
+	if cfg.SecretsKey.IsSet() {
+		key, err = secrets.ParseKey(cfg.SecretsKey.Reveal())
+	} else {
+		key, err = secrets.KeyFile(cfg.keyPath())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return secrets.New(key)
+}
+
+func newIdentityConfig(cfg *Config) application.IdentityConfig {
+	return application.IdentityConfig{MasterKey: cfg.MasterAPIKey.Reveal(), JWTSecret: cfg.JWTSecret.Reveal()}
+}
+
+// newFanout joins the fan-out to the commit log before anything can be written.
+func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder,
+	delivery *application.Delivery, clock ports.Clock, log *slog.Logger) *application.Fanout {
+	f := application.NewFanout(store, epoch, bus, enc, delivery, clock, log, application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser})
+	commits.OnCommit(f.Committed)
+	return f
+}
+
+func newSocketConfig(cfg *Config) ws.Config { return ws.Config{AllowedOrigins: cfg.AllowedOrigins} }
+
+func newRESTConfig(cfg *Config) httpapi.Config {
+	return httpapi.Config{Version: version(), AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev}
+}
+
+// drainFlag says whether the server is stopping.
+type drainFlag struct{ set atomic.Bool }
+
+// publicHandler, operatorHandler and adminHandler serve LISTEN_ADDR, the socket beside the store and ADMIN_ADDR.
+type (
+	publicHandler   struct{ http.Handler }
+	operatorHandler struct{ http.Handler }
+	adminHandler    struct{ http.Handler }
+)
+
+func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, r *observe.Registry) publicHandler {
+	d.Draining, d.WebSocket = draining.set.Load, sockets
+	return publicHandler{observe.Requests(httpapi.New(d), r)}
+}
+
+// newOperator serves the operator's routes to whoever may open the socket. The routes ask for a master key as always;
+// theirs is made here, known to nobody, and put on every request.
+func newOperator(d httpapi.Deps, draining *drainFlag, mint *minter, keys ports.Keys, tenants ports.Tenants, tokens ports.Tokens,
+	sealer ports.Sealer, clock ports.Clock) operatorHandler {
+	random := make([]byte, minSecret)
+	_, _ = rand.Read(random) // never fails: the runtime ends the process instead
+	key := hex.EncodeToString(random)
+	d.Draining = draining.set.Load
+	d.Identity = application.NewIdentity(keys, tenants, tokens, sealer, clock, application.IdentityConfig{MasterKey: key})
+	rest := httpapi.New(d)
+	mux := http.NewServeMux()
+	mux.Handle("POST "+mintPath, mint)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("X-Master-Key", key)
+		rest.ServeHTTP(w, r)
+	})
+	return operatorHandler{mux}
+}

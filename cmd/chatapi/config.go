@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/api"
+)
+
+// Config is what an operator sets, checked. The settings table says where each value comes from.
+type Config struct {
+	Dev              bool // --dev
+	UnsafeDurability bool // --unsafe-durability
+
+	ListenAddr  string
+	AdminAddr   string // empty is off
+	DatabaseDSN string
+	DataPath    string // the SQLite file that DatabaseDSN names, absolute
+	RedisURL    string
+
+	MasterAPIKey  Secret
+	JWTSecret     Secret
+	SecretsKey    Secret
+	WebhookSecret Secret
+
+	AllowedOrigins []string
+	TrustedProxies []netip.Prefix
+	WebhookURL     string
+	OutboundAllow  []string
+	BotKeyEnvs     []string
+
+	DefaultRateLimit     int
+	RetryMaxAttempts     int
+	RetryInterval        time.Duration
+	WorkerInterval       time.Duration
+	MaxSocketsPerUser    int
+	ShutdownDrainTimeout time.Duration
+
+	LogLevel  slog.Level
+	LogFormat string // text, json, or empty: text on a terminal
+
+	Values []Value // what each setting is and where it came from, in the order of the table
+}
+
+// Flags are the settings that are flags and no variables: both must be asked for at every start.
+type Flags struct {
+	Dev              bool `help:"For trying things out: loopback only, a demo tenant, browsers welcome."`
+	UnsafeDurability bool `help:"Do not fsync. A power cut loses or damages the store: for throw-away data only."`
+}
+
+// minSecret is the shortest operator's secret outside --dev, in bytes: what HS256 needs (RFC 7518 §3.2).
+const minSecret = 32
+
+// loadConfig reads and checks the configuration; its error names the setting at fault and never quotes a secret.
+func loadConfig(environ []string, flags Flags) (*Config, error) {
+	layers, err := readLayers(environ)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &Config{Dev: flags.Dev, UnsafeDurability: flags.UnsafeDurability}
+	for _, s := range settings {
+		if err := cfg.apply(s, layers); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return cfg, cfg.check()
+}
+
+// commandConfig is the configuration of the commands beside the server. Whether secrets are long enough to serve with is
+// for the server to say.
+func commandConfig(c console) (*Config, error) { return loadConfig(c.environ, Flags{Dev: true}) }
+
+func (cfg *Config) apply(s setting, layers []layer) error {
+	v := Value{Name: s.name, Value: s.defaultFor(cfg.Dev), Source: sourceDefault, Secret: s.secret, later: s.later}
+	text, source, err := find(layers, s)
+	if err != nil {
+		return err
+	}
+	if text != "" {
+		v.Value, v.Source = text, source
+	}
+	if v.Value != "" {
+		if err := s.set(cfg, v.Value); err != nil {
+			return err
+		}
+	}
+	cfg.Values = append(cfg.Values, v.masked(s))
+	return nil
+}
+
+// check holds the rules that need more than one setting.
+func (cfg *Config) check() error {
+	path, err := sqlite.PathOf(cfg.DatabaseDSN)
+	if err != nil {
+		return fmt.Errorf("DATABASE_DSN: %w", err)
+	}
+	cfg.DataPath = path
+	if cfg.Dev {
+		return nil
+	}
+	for name, secret := range map[string]Secret{"JWT_SECRET": cfg.JWTSecret, "MASTER_API_KEY": cfg.MasterAPIKey} {
+		if n := len(secret.Reveal()); secret.IsSet() && n < minSecret {
+			return fmt.Errorf("%s: it has %d bytes, and must have at least %d (openssl rand -base64 48 makes one)", name, n, minSecret)
+		}
+	}
+	for _, origin := range cfg.AllowedOrigins {
+		if origin == api.AnyOrigin {
+			return fmt.Errorf("ALLOWED_ORIGINS: %q needs --dev; list the exact origins of your pages", origin)
+		}
+	}
+	return nil
+}
+
+// secrets are the values that must never be printed.
+func (cfg *Config) secrets() [][]byte {
+	const tooShortToBeUnique = 8
+	var found [][]byte
+	for _, s := range []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret} {
+		if len(s.Reveal()) >= tooShortToBeUnique {
+			found = append(found, []byte(s.Reveal()))
+		}
+	}
+	return found
+}
+
+// isExposed reports whether plain HTTP may leave the machine: the listener is not on loopback, and no proxy that could
+// end TLS is named.
+func (cfg *Config) isExposed() bool {
+	host, _, err := net.SplitHostPort(cfg.ListenAddr)
+	if err != nil || len(cfg.TrustedProxies) > 0 {
+		return false
+	}
+	addr, err := netip.ParseAddr(host)
+	return !strings.EqualFold(host, "localhost") && (err != nil || !addr.IsLoopback())
+}
+
+// Beside the SQLite file lie the sealing key, the operator's socket and the demo tenant's key.
+func (cfg *Config) keyPath() string    { return cfg.DataPath + ".key" }
+func (cfg *Config) socketPath() string { return cfg.DataPath + ".sock" }
+func (cfg *Config) demoPath() string   { return cfg.DataPath + ".demo-key" }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"log/slog"
+
+	"github.com/chatapi/chatapi/adapters/observe"
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/adapters/ws"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/ports"
+)
+
+func newRegistry() *observe.Registry { return observe.NewRegistry(version()) }
+
+// newAppender puts the measurement of sends in front of the store's.
+func newAppender(store *sqlite.Store, r *observe.Registry) *observe.Appender {
+	return observe.NewAppender(ports.Appender(store), r)
+}
+
+// newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
+func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler, log *slog.Logger) adminHandler {
+	observe.Stats(r, store.Stats, storeMetrics...)
+	observe.Stats(r, fanout.Stats, fanoutMetrics...)
+	observe.Stats(r, sockets.Stats, socketMetrics...)
+	return adminHandler{observe.Admin(r, log)}
+}
+
+func counter[S any](name, help string, value func(S) float64) observe.Metric[S] {
+	return observe.Metric[S]{Name: name, Help: help, Kind: observe.Counter, Value: value}
+}
+
+func gauge[S any](name, help string, value func(S) float64) observe.Metric[S] {
+	return observe.Metric[S]{Name: name, Help: help, Kind: observe.Gauge, Value: value}
+}
+
+var storeMetrics = []observe.Metric[sqlite.Stats]{
+	gauge("store_queued_jobs", "Writes that wait for the writer.", func(s sqlite.Stats) float64 { return float64(s.Queued) }),
+	counter("store_batches_total", "Transactions tried.", func(s sqlite.Stats) float64 { return float64(s.Batches) }),
+	counter("store_jobs_total", "Writes in those transactions.", func(s sqlite.Stats) float64 { return float64(s.Jobs) }),
+	counter("store_commit_seconds_total", "Time in COMMIT, fsync included.", func(s sqlite.Stats) float64 { return s.CommitSeconds }),
+	counter("store_checkpoints_total", "Checkpoints of the write-ahead log.", func(s sqlite.Stats) float64 { return float64(s.Checkpoints) }),
+	counter("store_checkpoint_seconds_total", "Time in checkpoints.", func(s sqlite.Stats) float64 { return s.CheckpointSeconds }),
+	gauge("store_longest_closure_seconds", "The longest that one write has held up its batch.", func(s sqlite.Stats) float64 { return s.LongestClosure.Seconds() }),
+	counter("store_slow_closures_total", "Writes that held up their batch for more than 5 ms.", func(s sqlite.Stats) float64 { return float64(s.SlowClosures) }),
+	gauge("store_wal_bytes", "Size of the write-ahead log.", func(s sqlite.Stats) float64 { return float64(s.WALBytes) }),
+}
+
+var fanoutMetrics = []observe.Metric[application.FanoutStats]{
+	counter("fanout_dispatched_total", "Committed events taken up for delivery.", func(s application.FanoutStats) float64 { return float64(s.Dispatched) }),
+	counter("fanout_received_total", "Events received from the bus.", func(s application.FanoutStats) float64 { return float64(s.Received) }),
+	counter("fanout_pushed_total", "Frames handed to sockets.", func(s application.FanoutStats) float64 { return float64(s.Pushed) }),
+	counter("fanout_overflows_total", "Frames that a full socket queue refused.", func(s application.FanoutStats) float64 { return float64(s.Overflows) }),
+	counter("fanout_catchups_total", "Stretches of a room's log read from the store.", func(s application.FanoutStats) float64 { return float64(s.CatchUps) }),
+	counter("fanout_repairs_total", "Rooms found behind by a sweep or a gap.", func(s application.FanoutStats) float64 { return float64(s.Repairs) }),
+	gauge("fanout_rooms", "Rooms with a socket on this node.", func(s application.FanoutStats) float64 { return float64(s.Rooms) }),
+	gauge("fanout_tail_bytes", "Frames of active rooms kept in memory.", func(s application.FanoutStats) float64 { return float64(s.TailBytes) }),
+}
+
+var socketMetrics = []observe.Metric[ws.Stats]{
+	gauge("sockets_open", "Sockets open now.", func(s ws.Stats) float64 { return float64(s.Open) }),
+	counter("sockets_accepted_total", "Upgrades.", func(s ws.Stats) float64 { return float64(s.Accepted) }),
+	counter("sockets_refused_total", "Upgrades refused because too many were under way.", func(s ws.Stats) float64 { return float64(s.Refused) }),
+	counter("sockets_received_total", "Frames from clients.", func(s ws.Stats) float64 { return float64(s.Received) }),
+	counter("sockets_frames_total", "Frames written.", func(s ws.Stats) float64 { return float64(s.Frames) }),
+	counter("sockets_written_bytes_total", "Bytes written.", func(s ws.Stats) float64 { return float64(s.Bytes) }),
+	counter("sockets_writes_total", "Writes that took those frames.", func(s ws.Stats) float64 { return float64(s.Writes) }),
+	counter("sockets_slow_total", "Times a socket did not take at once what there was.", func(s ws.Stats) float64 { return float64(s.Slow) }),
+	counter("sockets_closed_lost_total", "Sockets that were lost without a close frame.", closes(1006)),
+	counter("sockets_closed_slow_total", "Sockets closed because their writes stood still (4408).", closes(4408)),
+	counter("sockets_closed_flooding_total", "Sockets closed because their client flooded (4429).", closes(4429)),
+	counter("sockets_closed_credential_total", "Sockets closed because their credential ended (4401).", closes(4401)),
+}
+
+func closes(code int) func(ws.Stats) float64 {
+	return func(s ws.Stats) float64 { return float64(s.Closes[code]) }
+}

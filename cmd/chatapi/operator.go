@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlite"
+)
+
+// operatorClient calls the operator's routes: over the running server's socket, or, when none runs, in a server that
+// is joined for this one command and never listens. Both answer the same bytes.
+type operatorClient struct {
+	http  http.Client
+	close func()
+}
+
+// openOperator finds the running server or opens the store.
+func openOperator(ctx context.Context, cfg *Config) (*operatorClient, error) {
+	address, pathErr := socketAddress(cfg.socketPath())
+	if pathErr == nil {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", address)
+		}
+		if probe, err := dial(ctx, "", ""); err == nil {
+			_ = probe.Close()
+			transport := &http.Transport{DialContext: dial}
+			return &operatorClient{http.Client{Transport: transport}, transport.CloseIdleConnections}, nil
+		}
+	}
+	quiet := slog.New(slog.DiscardHandler) // what fails is this command's error
+	a, cleanup, err := newApp(ctx, cfg, quiet)
+	if errors.Is(err, sqlite.ErrInUse) && pathErr != nil {
+		return nil, fmt.Errorf("%w; its socket cannot be used: %w", err, pathErr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &operatorClient{http.Client{Transport: handlerTransport{a.operator}}, cleanup}, nil
+}
+
+// failure is an error as the routes answer it.
+type failure struct {
+	Error failureDetail `json:"error"`
+}
+
+type failureDetail struct {
+	Message string `json:"message"`
+}
+
+// commandTimeout bounds one call of a command.
+const commandTimeout = 30 * time.Second
+
+// call sends a request and returns the body of a successful answer, and the path of the next page of a list.
+func (c *operatorClient) call(ctx context.Context, method, path string, body any) (answer json.RawMessage, next string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return nil, "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://operator"+path, bytes.NewReader(payload))
+	if err != nil {
+		return nil, "", err
+	}
+	if body == nil {
+		req.Body, req.ContentLength = http.NoBody, 0
+	} else {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, "", err
+	}
+	defer res.Body.Close()
+	answer, err = io.ReadAll(res.Body)
+	if err != nil {
+		return nil, "", err
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return nil, "", refusalOf(res.StatusCode, answer)
+	}
+	return answer, nextPage(res.Header.Get("Link")), nil
+}
+
+func refusalOf(status int, body []byte) error {
+	var f failure
+	if err := json.Unmarshal(body, &f); err != nil || f.Error.Message == "" {
+		return fmt.Errorf("the server answered %d", status)
+	}
+	return errors.New(f.Error.Message)
+}
+
+// nextPage reads the server's own Link header: <path>; rel="next".
+func nextPage(link string) string {
+	const end = `>; rel="next"`
+	if len(link) <= len(end) || link[0] != '<' || link[len(link)-len(end):] != end {
+		return ""
+	}
+	return link[1 : len(link)-len(end)]
+}
+
+// handlerTransport calls a handler in place of a network.
+type handlerTransport struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (t handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	defer r.Body.Close()
+	r = r.Clone(r.Context())
+	r.RequestURI = r.URL.RequestURI()
+	w := &memoryWriter{header: http.Header{}, status: http.StatusOK}
+	t.handler.ServeHTTP(w, r)
+	return &http.Response{StatusCode: w.status, Header: w.header, Body: io.NopCloser(&w.body), Request: r}, nil
+}
+
+// memoryWriter keeps an answer.
+type memoryWriter struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (w *memoryWriter) Header() http.Header { return w.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (w *memoryWriter) WriteHeader(status int) { w.status = status }
+
+// Write implements http.ResponseWriter.
+func (w *memoryWriter) Write(p []byte) (int, error) { return w.body.Write(p) }

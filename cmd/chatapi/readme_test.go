@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func readme(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestTheREADMEListsTheSettingsThereAre(t *testing.T) {
+	t.Parallel()
+	var want strings.Builder
+	want.WriteString("| Variable | Default | |\n|---|---|---|\n")
+	for _, s := range settings {
+		name, value := "`"+s.name+"`", "–"
+		if s.value != "" {
+			value = "`" + s.value + "`"
+		}
+		if s.dev != "" {
+			value += fmt.Sprintf("; `%s` with `--dev`", s.dev)
+		}
+		if s.secret {
+			name += " ᶠ"
+		}
+		if s.later {
+			name += " ⁺"
+		}
+		fmt.Fprintf(&want, "| %s | %s | %s |\n", name, value, strings.ReplaceAll(s.help, "|", `\|`))
+	}
+	_, after, _ := strings.Cut(readme(t), "kept equal to the program's table by a test -->\n")
+	got, _, _ := strings.Cut(after, "<!-- end of settings -->")
+	if got != want.String() {
+		t.Errorf("the README has\n%s\nand the program\n%s", got, want.String())
+	}
+}
+
+// TestWhatIsToBePastedWorks runs the README's first commands, and those that --dev prints, in a shell.
+func TestWhatIsToBePastedWorks(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := m.serve("--dev")
+	until(t, "the demo is printed", func() bool { return strings.Contains(p.out.String(), "Ctrl-C") })
+	_, printed, _ := strings.Cut(p.out.String(), "another terminal:\n")
+	printed, _, _ = strings.Cut(printed, "Be bob")
+	_, block, _ := strings.Cut(readme(t), "They look like this:\n\n```sh\n")
+	block, _, _ = strings.Cut(block, "```")
+	block = strings.ReplaceAll(block, "http://127.0.0.1:8080", p.base)
+	for name, script := range map[string]string{"--dev": printed, "README": block} {
+		cmd := exec.CommandContext(t.Context(), "sh", "-e")
+		cmd.Dir, cmd.Stdin = m.dir, strings.NewReader(script)
+		out, err := cmd.CombinedOutput()
+		if err != nil || strings.Count(string(out), `"content":"Hello, Bob!"`) < 2 || !strings.Contains(string(out), `"seq":1`) {
+			t.Errorf("%s: %v\n%s\nprinted\n%s", name, err, script, out)
+		}
+	}
+	if code := p.stop(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}

@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/httpapi"
+)
+
+type serveCommand struct{ Flags }
+
+// Run runs the server until SIGTERM or SIGINT, or until it cannot go on.
+func (s *serveCommand) Run(ctx context.Context, c console) error {
+	cfg, err := loadConfig(c.environ, s.Flags)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg, c.err)
+	ctx, restoreSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer restoreSignals()
+	a, closeStore, err := newApp(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	failed := a.serve(ctx, c.out, restoreSignals)
+	closeStore()
+	log.Info("stopped")
+	return failed
+}
+
+// serve starts what newApp has joined, waits for the signal or a failure, and stops it again, all but the store.
+func (a *app) serve(ctx context.Context, out io.Writer, restoreSignals func()) error {
+	demo, err := a.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := a.listen()
+	if err != nil {
+		return err
+	}
+	stopCore := a.startCore()
+	failed := l.serve()
+	a.announce(ctx, l)
+	if demo != "" {
+		printDemo(out, l.address(), demo)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-failed:
+	}
+	// From here on a second signal has its ordinary effect: the process ends at once. Nothing acknowledged is lost by it.
+	restoreSignals()
+	a.forceExitLater()
+	a.stop(l, stopCore)
+	return err
+}
+
+// prepare makes what must exist before the first request.
+func (a *app) prepare(ctx context.Context) (demoKey string, err error) {
+	if a.cfg.JWTSecret.IsSet() {
+		if err := a.tenancy.EnsureDefault(ctx); err != nil {
+			return "", fmt.Errorf("make the default tenant: %w", err)
+		}
+	}
+	if !a.cfg.Dev {
+		return "", nil
+	}
+	if demoKey, err = a.demoKey(ctx); err != nil {
+		return "", fmt.Errorf("make the demo tenant: %w", err)
+	}
+	return demoKey, nil
+}
+
+// startCore runs what works behind the requests. The returned function ends it in order: what takes from sockets first,
+// the fan-out last.
+func (a *app) startCore() (stop func()) {
+	sockets := a.start("sockets", a.sockets.Run)
+	marks := a.start("delivery marks", a.delivery.Run)
+	upkeep := a.start("upkeep", a.upkeep.Run)
+	fanout := a.start("fan-out", a.fanout.Run)
+	return func() {
+		sockets()
+		marks()
+		upkeep()
+		fanout()
+	}
+}
+
+func (a *app) start(name string, run func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := run(ctx); err != nil {
+			a.log.Error("background work failed", "work", name, "error", err)
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// stop ends the server in peace: readiness says so, nobody new comes in, marks are written, sockets are told and closed,
+// and what ran behind them ends. The store is the caller's to close.
+func (a *app) stop(l *listeners, stopCore func()) {
+	const shareOfDrain = 0.8 // the rest is for closing the store
+	a.log.Info("stopping")
+	a.draining.set.Store(true)
+	patience := time.Duration(shareOfDrain * float64(a.cfg.ShutdownDrainTimeout))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	requestsDone := l.shutdown(ctx, a.log)
+	a.delivery.Flush(ctx)
+	a.sockets.Drain(ctx, patience)
+	requestsDone()
+	stopCore()
+}
+
+// forceExitLater ends the process when stopping, the store included, takes longer than was allowed. Everything
+// acknowledged is on disk by then.
+func (a *app) forceExitLater() {
+	time.AfterFunc(a.cfg.ShutdownDrainTimeout, func() {
+		a.log.Error("not stopped within SHUTDOWN_DRAIN_TIMEOUT", "timeout", a.cfg.ShutdownDrainTimeout.String())
+		os.Exit(1)
+	})
+}
+
+// listeners are the open doors of the server, each with the server behind it.
+type listeners struct {
+	public  net.Listener
+	servers []*http.Server
+	doors   []net.Listener
+}
+
+// listen opens the doors and serves none yet.
+func (a *app) listen() (*listeners, error) {
+	l := &listeners{}
+	var err error
+	if l.public, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
+		return nil, fmt.Errorf("LISTEN_ADDR: %w", err)
+	}
+	l.add(l.public, httpapi.Server(a.cfg.ListenAddr, a.public, a.log))
+	if a.cfg.AdminAddr != "" {
+		door, err := net.Listen("tcp", a.cfg.AdminAddr)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("ADMIN_ADDR: %w (set another address, or off)", err), l.close())
+		}
+		l.add(door, plainServer(a.admin, a.log))
+	}
+	if door, err := listenOperator(a.cfg.socketPath()); err == nil {
+		l.add(door, plainServer(a.operator, a.log))
+	} else {
+		a.log.Warn("no operator's socket: the tenant and key commands work only while the server is stopped", "error", err)
+	}
+	return l, nil
+}
+
+// plainServer is for the operator's own doors: a profile may take a minute to write.
+func plainServer(h http.Handler, log *slog.Logger) *http.Server {
+	const slow = 10 * time.Second
+	return &http.Server{Handler: h, ReadHeaderTimeout: slow, ReadTimeout: slow, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+}
+
+func (l *listeners) add(door net.Listener, server *http.Server) {
+	l.doors, l.servers = append(l.doors, door), append(l.servers, server)
+}
+
+func (l *listeners) address() string { return l.public.Addr().String() }
+
+func (l *listeners) close() error {
+	var failed []error
+	for _, door := range l.doors {
+		failed = append(failed, door.Close())
+	}
+	return errors.Join(failed...)
+}
+
+// serve answers at all doors; the channel tells of the first that fails.
+func (l *listeners) serve() (failed <-chan error) {
+	errs := make(chan error, len(l.doors))
+	for i, door := range l.doors {
+		go func() {
+			if err := l.servers[i].Serve(door); !errors.Is(err, http.ErrServerClosed) {
+				errs <- fmt.Errorf("listen on %s: %w", door.Addr(), err)
+			}
+		}()
+	}
+	return errs
+}
+
+// shutdown closes the doors at once; the returned function waits for the requests under way, and cuts those that are
+// not done when ctx ends.
+func (l *listeners) shutdown(ctx context.Context, log *slog.Logger) (wait func()) {
+	var running sync.WaitGroup
+	for i, server := range l.servers {
+		running.Go(func() {
+			if err := server.Shutdown(ctx); err != nil {
+				log.Warn("requests cut at the end of the drain", "address", l.doors[i].Addr().String(), "error", err)
+				_ = server.Close() // it is closed either way
+			}
+		})
+	}
+	return running.Wait
+}
+
+// announce says where the server is, and what an operator should know about how it was set up.
+func (a *app) announce(ctx context.Context, l *listeners) {
+	a.log.Info("listening", "address", l.address(), "version", version(), "store", a.cfg.DataPath, "admin", orOff(a.cfg.AdminAddr))
+	if a.cfg.isExposed() {
+		a.log.Warn("plain HTTP is reachable from other machines: put a proxy with TLS in front and name it in TRUSTED_PROXIES")
+	}
+	if a.cfg.UnsafeDurability {
+		a.log.Warn("running with --unsafe-durability: a power cut loses or damages the store")
+	}
+	for _, setting := range a.cfg.unused() {
+		a.log.LogAttrs(ctx, slog.LevelWarn, "a setting has no effect in this version", setting)
+	}
+	if tenants, _, err := a.tenancy.List(ctx, 0, 1); err == nil && len(tenants) == 0 {
+		a.log.Info("there is no tenant yet: make one with this command", "command", ownName()+" tenant create my-app")
+	}
+}
+
+func orOff(address string) string {
+	if address == "" {
+		return "off"
+	}
+	return address
+}
+
+// ownName is how this program was called, or how it would be called again when go run has hidden it in its cache.
+func ownName() string {
+	if strings.Contains(os.Args[0], "go-build") {
+		return "go run ./cmd/chatapi"
+	}
+	return os.Args[0]
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"log/slog"
+	"net/url"
+)
+
+// setting is one variable: where it goes, and what to tell about it. The table below is the only list of them: reading,
+// `chatapi config` and the documentation's table come from it.
+type setting struct {
+	name   string
+	value  string // the default, as an operator would write it; empty is unset
+	dev    string // the default with --dev, when it is another
+	help   string
+	secret bool // never printed; also read from the file that NAME_FILE names
+	later  bool // checked, but nothing in this version uses it
+	set    func(*Config, string) error
+}
+
+var settings = []setting{
+	{name: "LISTEN_ADDR", value: ":8080", dev: "127.0.0.1:8080", help: "address of REST and WebSocket",
+		set: address(func(c *Config) *string { return &c.ListenAddr })},
+	{name: "ADMIN_ADDR", value: "127.0.0.1:9080", help: "address of /metrics and /debug/pprof, or off",
+		set: addressOrOff(func(c *Config) *string { return &c.AdminAddr })},
+	{name: "DATABASE_DSN", value: "file:./data/chatapi.db", help: "the SQLite file; the directory is made when missing", set: setDSN},
+	{name: "REDIS_URL", help: "joins several nodes", later: true,
+		set: urlOf(func(c *Config) *string { return &c.RedisURL }, "redis", "rediss", "unix")},
+	{name: "MASTER_API_KEY", help: "the operator's key for /admin over HTTP, 32 bytes or more; unset closes that way", secret: true,
+		set: secret(func(c *Config) *Secret { return &c.MasterAPIKey })},
+	{name: "JWT_SECRET", help: "verifies tokens without kid, for the default tenant, 32 bytes or more", secret: true,
+		set: secret(func(c *Config) *Secret { return &c.JWTSecret })},
+	{name: "SECRETS_KEY", help: "seals secrets in the store: 64 hex digits or base64 of 32 bytes; unset = a 0600 file beside the store", secret: true,
+		set: setSecretsKey},
+	{name: "ALLOWED_ORIGINS", dev: "*", help: "exact origins of browser pages, comma-separated", set: setOrigins},
+	{name: "TRUSTED_PROXIES", help: "addresses or networks of the proxies in front, comma-separated", set: setProxies},
+	{name: "WEBHOOK_URL", help: "where bots ask for their context", later: true,
+		set: urlOf(func(c *Config) *string { return &c.WebhookURL }, "https", "http")},
+	{name: "WEBHOOK_SECRET", help: "signs webhooks", secret: true, later: true, set: secret(func(c *Config) *Secret { return &c.WebhookSecret })},
+	{name: "OUTBOUND_ALLOW", help: "private addresses that may be called: llm=host-or-cidr[:port] or webhook=…, comma-separated", later: true,
+		set: setOutboundAllow},
+	{name: "BOT_KEY_ENVS", help: "variables with provider keys that bots may use: NAME=https://host, comma-separated", later: true, set: setBotKeyEnvs},
+	{name: "DEFAULT_RATE_LIMIT", value: "100", help: "calls a second for each tenant, 0 = unlimited", later: true,
+		set: integer(func(c *Config) *int { return &c.DefaultRateLimit }, 0, 1_000_000)},
+	{name: "RETRY_MAX_ATTEMPTS", value: "5", help: "attempts of a delivery, the first included", later: true,
+		set: integer(func(c *Config) *int { return &c.RetryMaxAttempts }, 1, 100)},
+	{name: "RETRY_INTERVAL", value: "30s", help: "wait before the second attempt", later: true, set: duration(retryInterval)},
+	{name: "WORKER_INTERVAL", value: "30s", help: "the longest a worker sleeps", later: true, set: duration(workerInterval)},
+	{name: "WS_MAX_CONNECTIONS_PER_USER", value: "5", help: "sockets of one user at a time",
+		set: integer(func(c *Config) *int { return &c.MaxSocketsPerUser }, 1, 1000)},
+	{name: "SHUTDOWN_DRAIN_TIMEOUT", value: "10s", help: "the longest a stop takes", set: duration(drainTimeout)},
+	{name: "LOG_LEVEL", value: "info", help: "debug, info, warn or error", set: setLogLevel},
+	{name: "LOG_FORMAT", help: "text or json; unset = text on a terminal, else json",
+		set: oneOf(func(c *Config) *string { return &c.LogFormat }, "text", "json")},
+}
+
+func (s setting) defaultFor(dev bool) string {
+	if dev && s.dev != "" {
+		return s.dev
+	}
+	return s.value
+}
+
+// Value is a setting as `chatapi config` prints it: secrets masked.
+type Value struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+	Secret bool   `json:"secret,omitempty"`
+	later  bool
+}
+
+func (v Value) masked(s setting) Value {
+	if s.secret && v.Value != "" {
+		v.Value = redacted
+	}
+	if u, err := url.Parse(v.Value); err == nil && u.User != nil {
+		v.Value = u.Redacted()
+	}
+	return v
+}
+
+// unused are the settings that were set and that nothing in this version uses.
+func (cfg *Config) unused() []slog.Attr {
+	var found []slog.Attr
+	for _, v := range cfg.Values {
+		if v.later && v.Source != sourceDefault {
+			found = append(found, slog.String("setting", v.Name))
+		}
+	}
+	return found
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/joho/godotenv"
+)
+
+// dotenvFile is read in the working directory; the environment wins over it.
+const dotenvFile = ".env"
+
+// The sources of a setting's value, as `chatapi config` names them.
+const (
+	sourceDefault     = "default"
+	sourceEnvironment = "environment"
+	sourceDotenv      = dotenvFile
+)
+
+// layer is one place that settings come from.
+type layer struct {
+	source string
+	values map[string]string
+}
+
+// readLayers returns the environment and the .env file, the stronger first.
+func readLayers(environ []string) ([]layer, error) {
+	env := layer{sourceEnvironment, map[string]string{}}
+	for _, entry := range environ {
+		name, value, _ := strings.Cut(entry, "=")
+		env.values[name] = value
+	}
+	values, err := godotenv.Read(dotenvFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []layer{env}, nil
+	case errors.As(err, new(*fs.PathError)):
+		return nil, fmt.Errorf("read %s: %w", dotenvFile, err)
+	case err != nil: // the library's error quotes the file, secrets included
+		return nil, fmt.Errorf("%s: it is not a list of NAME=value lines", dotenvFile)
+	}
+	return []layer{env, {sourceDotenv, values}}, nil
+}
+
+// find returns a setting's text from the strongest layer that has it. Empty is absent.
+func find(layers []layer, s setting) (text, source string, err error) {
+	for _, l := range layers {
+		if text, source, err = l.find(s); text != "" || err != nil {
+			return text, source, err
+		}
+	}
+	return "", "", nil
+}
+
+func (l layer) find(s setting) (text, source string, err error) {
+	text = l.values[s.name]
+	file := ""
+	if s.secret {
+		file = l.values[s.name+"_FILE"]
+	}
+	switch {
+	case text != "" && file != "":
+		return "", "", fmt.Errorf("set either %s or %s_FILE, not both", s.name, s.name)
+	case file == "":
+		return text, l.source, nil
+	}
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return "", "", fmt.Errorf("read %s_FILE: %w", s.name, err)
+	}
+	text = strings.TrimRight(string(content), "\r\n")
+	if text == "" {
+		return "", "", fmt.Errorf("the file in %s_FILE is empty", s.name)
+	}
+	return text, l.source + ", file " + file, nil
+}
