@@ -65,13 +65,16 @@ bench: build ## micro-benchmarks of the store and the sockets, then the whole pa
 	$(GO) test -run '^$$' -bench . -benchmem ./adapters/sqlite ./adapters/ws
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) run ./test/load
 
-# What the tests call besides Go: the samples run in Node.js and in Python with requests, the fault tests under strace.
+# What the tests call besides Go: the samples run in Node.js and in Python with requests, the fault tests under strace,
+# the commands of the README with curl; the race detector links with gcc.
 .PHONY: tools
 tools:
 	@missing=""; \
 	/usr/bin/python3 -c 'import requests' 2>/dev/null || missing="$$missing python3-requests"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \

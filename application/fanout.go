@@ -163,7 +163,7 @@ func (f *Fanout) receive(at int, s ports.Signal) {
 // itself makes members.
 func (f *Fanout) deliver(at int, sig signal) {
 	if sig.Kind == domain.EventRoomCreated || sig.Kind == domain.EventMemberAdded {
-		f.admit(at, sig)
+		f.admit(sig)
 	}
 	if r := f.shards[at].find(sig.Room); r != nil {
 		r.deliver(f, sig)
@@ -171,7 +171,7 @@ func (f *Fanout) deliver(at int, sig signal) {
 }
 
 // admit seats the sockets of new members at the position just before the event.
-func (f *Fanout) admit(at int, sig signal) {
+func (f *Fanout) admit(sig signal) {
 	for _, user := range sig.users {
 		for _, p := range f.peersOf(tenantUser{sig.tenant, user}) {
 			f.seat(p, sig.Room, sig.Rev-1, sig.Rev-1, 0, false)

@@ -126,7 +126,6 @@ type socket struct {
 	got      []ports.Frame
 	arrived  chan struct{}
 	closedAs int
-	stopped  bool
 }
 
 func (s *socket) Push(f ports.Frame) bool {

@@ -22,7 +22,7 @@ const (
 
 func (f *Fanout) sweep(ctx context.Context) {
 	for {
-		wait := sweepEvery - sweepGrace + rand.N(sweepEvery/5) - sweepEvery/10 //nolint:gosec // jitter
+		wait := sweepEvery - sweepGrace + rand.N(sweepEvery/5) - sweepEvery/10
 		if !sleep(ctx, wait) {
 			return
 		}

@@ -52,7 +52,8 @@ func NewAppender(next ports.Appender, r *Registry) *Appender {
 }
 
 // Append implements ports.Appender. Time is measured for messages that were stored: refusals would only hide it.
-func (a *Appender) Append(ctx context.Context, tenant domain.TenantID, in domain.Intent, decide func(domain.Snapshot) (domain.Change, error)) (ports.Appended, error) {
+func (a *Appender) Append(ctx context.Context, tenant domain.TenantID, in domain.Intent,
+	decide func(domain.Snapshot) (domain.Change, error)) (ports.Appended, error) {
 	start := time.Now()
 	done, err := a.next.Append(ctx, tenant, in, decide)
 	outcome := outcomeOf(done, err)

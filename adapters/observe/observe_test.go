@@ -48,8 +48,10 @@ func TestStatsAreReadOnceAScrapeAndExposed(t *testing.T) {
 	type snapshot struct{ sent, open int64 }
 	r, reads := observe.NewRegistry("1.2.3"), 0
 	observe.Stats(r, func() snapshot { reads++; return snapshot{sent: 7, open: 3} },
-		observe.Metric[snapshot]{Name: "x_sent_total", Help: "Sent.", Kind: observe.Counter, Value: func(s snapshot) float64 { return float64(s.sent) }},
-		observe.Metric[snapshot]{Name: "x_open", Help: "Open.", Kind: observe.Gauge, Value: func(s snapshot) float64 { return float64(s.open) }},
+		observe.Metric[snapshot]{Name: "x_sent_total", Help: "Sent.", Kind: observe.Counter,
+			Value: func(s snapshot) float64 { return float64(s.sent) }},
+		observe.Metric[snapshot]{Name: "x_open", Help: "Open.", Kind: observe.Gauge,
+			Value: func(s snapshot) float64 { return float64(s.open) }},
 	)
 	want := []string{"chatapi_x_open 3", "chatapi_x_sent_total 7"}
 	if diff := cmp.Diff(want, scrape(t, r, "chatapi_x_")); diff != "" || reads != 1 {
@@ -69,7 +71,8 @@ type scripted []struct {
 	err  error
 }
 
-func (s *scripted) Append(context.Context, domain.TenantID, domain.Intent, func(domain.Snapshot) (domain.Change, error)) (ports.Appended, error) {
+func (s *scripted) Append(context.Context, domain.TenantID, domain.Intent, func(domain.Snapshot) (domain.Change,
+	error)) (ports.Appended, error) {
 	next := (*s)[0]
 	*s = (*s)[1:]
 	return next.done, next.err
@@ -79,8 +82,10 @@ func TestAppendsAreCountedByOutcomeAndPassedOn(t *testing.T) {
 	t.Parallel()
 	fault := errors.New("a fault")
 	script := scripted{
-		{done: ports.Appended{Message: domain.Message{Seq: 1}}}, {done: ports.Appended{Message: domain.Message{Seq: 1}, Duplicate: true}},
-		{err: domain.ErrNotMember}, {err: domain.Invalid("content", "too long")}, {err: domain.ErrBusy}, {err: domain.ErrUnavailable}, {err: domain.ErrClosing},
+		{done: ports.Appended{Message: domain.Message{Seq: 1}}}, {done: ports.Appended{Message: domain.Message{Seq: 1},
+			Duplicate: true}},
+		{err: domain.ErrNotMember}, {err: domain.Invalid("content", "too long")}, {err: domain.ErrBusy},
+		{err: domain.ErrUnavailable}, {err: domain.ErrClosing},
 		{err: context.Canceled}, {err: context.DeadlineExceeded}, {err: fault},
 	}
 	want, r := append(scripted{}, script...), observe.NewRegistry("test")
@@ -93,8 +98,10 @@ func TestAppendsAreCountedByOutcomeAndPassedOn(t *testing.T) {
 	}
 	got := append(scrape(t, r, "chatapi_appends_total"), scrape(t, r, "chatapi_append_seconds_count")...)
 	if diff := cmp.Diff([]string{
-		`chatapi_appends_total{outcome="busy"} 1`, `chatapi_appends_total{outcome="cancelled"} 2`, `chatapi_appends_total{outcome="duplicate"} 1`,
-		`chatapi_appends_total{outcome="failed"} 1`, `chatapi_appends_total{outcome="refused"} 2`, `chatapi_appends_total{outcome="stored"} 1`,
+		`chatapi_appends_total{outcome="busy"} 1`, `chatapi_appends_total{outcome="cancelled"} 2`,
+		`chatapi_appends_total{outcome="duplicate"} 1`,
+		`chatapi_appends_total{outcome="failed"} 1`, `chatapi_appends_total{outcome="refused"} 2`,
+		`chatapi_appends_total{outcome="stored"} 1`,
 		`chatapi_appends_total{outcome="unavailable"} 2`, `chatapi_append_seconds_count 1`,
 	}, got); diff != "" {
 		t.Error(diff)
@@ -110,7 +117,8 @@ func TestRequestsAreCountedWithoutTheirPath(t *testing.T) {
 		}
 		_, _ = io.WriteString(w, "x")
 	}), r)
-	for _, c := range []struct{ method, path string }{{"GET", "/rooms/room_1"}, {"GET", "/missing"}, {"POST", "/rooms"}, {"BREW", "/pot"}} {
+	for _, c := range []struct{ method, path string }{{"GET", "/rooms/room_1"}, {"GET", "/missing"}, {"POST", "/rooms"},
+		{"BREW", "/pot"}} {
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(c.method, c.path, nil))
 	}
 	if diff := cmp.Diff([]string{
@@ -125,7 +133,8 @@ func TestNoMetricHasALabelThatNamesATenantRoomOrUser(t *testing.T) {
 	t.Parallel()
 	r := observe.NewRegistry("test")
 	observe.NewAppender(&scripted{}, r)
-	observe.Requests(http.NotFoundHandler(), r).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/rooms/room_1?token=x", nil))
+	observe.Requests(http.NotFoundHandler(), r).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet,
+		"/rooms/room_1?token=x", nil))
 	label := regexp.MustCompile(`[{,](\w*(tenant|room|user|key|path|token)\w*)=`)
 	for _, sample := range scrape(t, r, "chatapi_") {
 		if found := label.FindString(sample); found != "" {
@@ -138,7 +147,8 @@ func TestAdminServesProfilesButNotTheCommandLine(t *testing.T) {
 	t.Parallel()
 	admin := observe.Admin(observe.NewRegistry("test"), slog.New(slog.DiscardHandler))
 	for path, want := range map[string]int{
-		"/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/cmdline": 404, "/": 404, "/health": 404, "/rooms": 404,
+		"/debug/pprof/": 200, "/debug/pprof/goroutine?debug=1": 200, "/debug/pprof/cmdline": 404, "/": 404,
+		"/health": 404, "/rooms": 404,
 	} {
 		if status, body := get(t, admin, path); status != want {
 			t.Errorf("%s: got %d, want %d: %.100s", path, status, want, body)

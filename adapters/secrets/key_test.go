@@ -21,7 +21,8 @@ func TestKeysAreReadAsHexAndBase64(t *testing.T) {
 		key[i] = byte(i*8 + 3)
 	}
 	for _, text := range []string{
-		hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)), base64.StdEncoding.EncodeToString(key), base64.RawStdEncoding.EncodeToString(key),
+		hex.EncodeToString(key), strings.ToUpper(hex.EncodeToString(key)), base64.StdEncoding.EncodeToString(key),
+		base64.RawStdEncoding.EncodeToString(key),
 		base64.URLEncoding.EncodeToString(key), base64.RawURLEncoding.EncodeToString(key), " " + hex.EncodeToString(key) + "\n",
 	} {
 		if got, err := secrets.ParseKey(text); err != nil || !bytes.Equal(got, key) {
@@ -32,7 +33,8 @@ func TestKeysAreReadAsHexAndBase64(t *testing.T) {
 
 func TestMalformedKeysAreRefusedAndNotQuoted(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"", "x", strings.Repeat("a", 63), strings.Repeat("a", 65), strings.Repeat("g", 64), "hunter2hunter2hunter2hunter2hunt"} {
+	for _, text := range []string{"", "x", strings.Repeat("a", 63), strings.Repeat("a", 65), strings.Repeat("g", 64),
+		"hunter2hunter2hunter2hunter2hunt"} {
 		_, err := secrets.ParseKey(text)
 		if !errors.Is(err, secrets.ErrKey) || text != "" && len(text) > 2 && strings.Contains(err.Error(), text) {
 			t.Errorf("%q: %v", text, err)

@@ -32,7 +32,8 @@ func TestASecretComesBackOnlyToItsPlace(t *testing.T) {
 		if got, err := s.Open(sealed, "tenant_a|signing-key|kid_1"); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("got %d bytes, %v, want %d", len(got), err, len(plain))
 		}
-		for _, other := range []string{"", "tenant_b|signing-key|kid_1", "tenant_a|signing-key|kid_12", "tenant_a|webhook-secret"} {
+		for _, other := range []string{"", "tenant_b|signing-key|kid_1", "tenant_a|signing-key|kid_12",
+			"tenant_a|webhook-secret"} {
 			if _, err := s.Open(sealed, other); !errors.Is(err, secrets.ErrUnreadable) {
 				t.Errorf("opened in place %q: %v", other, err)
 			}

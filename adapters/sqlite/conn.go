@@ -120,7 +120,7 @@ func (c *conn) insert(query string, args ...driver.Value) (int64, error) {
 }
 
 // query calls each for every row. each must not run the same statement.
-func (c *conn) query(query string, args []driver.Value, each func(row) error) (err error) {
+func (c *conn) query(query string, args []driver.Value, each func(row) error) error {
 	s, err := c.prepare(query)
 	if err != nil {
 		return err
@@ -129,22 +129,26 @@ func (c *conn) query(query string, args []driver.Value, each func(row) error) (e
 	if err != nil {
 		return c.note(err)
 	}
-	defer func() {
-		if closeErr := rows.Close(); err == nil {
-			err = closeErr
-		}
-	}()
 	if s.row == nil {
 		s.row = make(row, len(rows.Columns()))
 	}
+	err = c.walk(rows, s.row, each)
+	if closeErr := rows.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+func (c *conn) walk(rows driver.Rows, into row, each func(row) error) error {
 	for {
-		if err := rows.Next(s.row); err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
+		err := rows.Next(into)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
 			return c.note(err)
 		}
-		if err := each(s.row); err != nil {
+		if err := each(into); err != nil {
 			return err
 		}
 	}

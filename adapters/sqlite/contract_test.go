@@ -29,7 +29,11 @@ func openBackend(t *testing.T, cfg sqlite.Config) contractBackend {
 	if err != nil {
 		t.Fatalf("open the store: %v", err)
 	}
-	t.Cleanup(func() { _ = store.Close() }) // the latest is open yet; those before it say that they are closed
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil { // of one that was opened again: what its first Close has said
+			t.Errorf("close the store: %v", err)
+		}
+	})
 	return contractBackend{Store: store, cfg: cfg}
 }
 

@@ -13,23 +13,11 @@ func (w *writer) runJob(j *job) {
 		return
 	}
 	t := newTx(w)
-	started := time.Now()
-	returned := false
-	defer func() {
-		t.done = true
-		w.time.closure(time.Since(started))
-		if returned {
-			return
-		}
-		if v := recover(); v != nil {
-			j.panicked = v
-		} else {
-			j.exited = true
-		}
+	err := w.call(j, t)
+	if j.panicked != nil {
 		w.undo(t, nil)
-	}()
-	err := j.run(t)
-	returned = true
+		return
+	}
 	if err == nil {
 		err = t.failure()
 	}
@@ -39,6 +27,27 @@ func (w *writer) runJob(j *job) {
 	}
 	w.undo(t, err)
 	j.err = w.refuse(err)
+}
+
+// call runs the closure. A panic is noted, to be raised again in the caller. runtime.Goexit ends this goroutine once
+// the job is undone; the next one goes on with the batch.
+func (w *writer) call(j *job, t *tx) (err error) {
+	started := time.Now()
+	returned := false
+	defer func() {
+		t.done = true
+		w.time.closure(time.Since(started))
+		if returned {
+			return
+		}
+		if j.panicked = recover(); j.panicked == nil {
+			j.exited = true
+			w.undo(t, nil)
+		}
+	}()
+	err = j.run(t)
+	returned = true
+	return err
 }
 
 // keep makes the job's effects part of the batch.

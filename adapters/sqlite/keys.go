@@ -84,14 +84,16 @@ func (s *Store) AddKey(ctx context.Context, key ports.NewKey) error {
 
 func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	if key.Kind == domain.APIKey {
-		return t.put("INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		return t.put(`INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked)
+			VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			key.ID, tenant, key.Name, key.Hash[:], millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
 	}
 	secret := key.Secret
 	if secret == nil {
 		secret = domain.Sealed{}
 	}
-	return t.put("INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	return t.put(`INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`,
 		key.ID, tenant, key.Name, []byte(secret), millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
 }
 
@@ -114,6 +116,11 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 	})
 }
 
+// keysOf joins both kinds, in order of creation.
+const keysOf = "SELECT " + keyColumns + ", 1 FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
+	" UNION ALL SELECT " + keyColumns + ", 2 FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
+	" ORDER BY 4, 1"
+
 // KeysOf implements ports.KeyWriter.
 func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []domain.Key, err error) {
 	err = s.read(ctx, func(c *conn) error {
@@ -121,13 +128,10 @@ func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []doma
 		if err != nil {
 			return err
 		}
-		const columns = "k.id, t.id, k.name, k.created, k.last_used, k.revoked"
-		return c.query("SELECT "+columns+", 1 FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1 UNION ALL SELECT "+
-			columns+", 2 FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1 ORDER BY 4, 1", args(number),
-			func(r row) error {
-				keys = append(keys, scanKey(r, domain.KeyKind(r.int(keyWidth))))
-				return nil
-			})
+		return c.query(keysOf, args(number), func(r row) error {
+			keys = append(keys, scanKey(r, domain.KeyKind(r.int(keyWidth))))
+			return nil
+		})
 	})
 	return keys, err
 }

@@ -18,31 +18,35 @@ func (t *tx) RaiseMark(id domain.RoomID, user domain.UserID, device domain.Devic
 	if member == nil {
 		return domain.Mark{}, domain.ErrMemberNotFound
 	}
-	number, err := t.user(user)
-	if err != nil {
-		return domain.Mark{}, err
-	}
 	if mark.DeliveredRev, err = t.deliveredRev(r, mark); err != nil {
 		return domain.Mark{}, err
 	}
-	own, highest, err := t.marks(r, number, *member, device)
+	return t.raiseMark(r, *member, device, mark)
+}
+
+// raiseMark raises from where the device stands: its own mark, else the user's highest.
+func (t *tx) raiseMark(r *room, m domain.Member, device domain.DeviceID, mark domain.Mark) (domain.Mark, error) {
+	user, err := t.user(m.User)
 	if err != nil {
 		return domain.Mark{}, err
 	}
-	before := highest
-	if own != nil {
-		before = *own
+	own, highest, err := t.marks(r, user, m, device)
+	if err != nil {
+		return domain.Mark{}, err
 	}
-	raised := before.Raise(mark)
+	raised := highest.Raise(mark)
+	if own != nil {
+		raised = own.Raise(mark)
+	}
 	if own != nil && raised == *own {
 		return raised, nil
 	}
 	if highest.Raise(raised) != highest {
-		if err := t.keepPlaces(r, number, device, highest); err != nil {
+		if err := t.keepPlaces(r, user, device, highest); err != nil {
 			return domain.Mark{}, err
 		}
 	}
-	return raised, t.putMark(r, number, device, raised)
+	return raised, t.putMark(r, user, device, raised)
 }
 
 // deliveredRev is the position of a mark: when only the message is named, that message's.
@@ -57,7 +61,9 @@ func (t *tx) deliveredRev(r *room, mark domain.Mark) (rev int64, err error) {
 
 // marks returns the device's own mark, nil when it has none, and the highest of the user's, which is the position of
 // joining when there is none at all.
-func (t *tx) marks(r *room, user int64, m domain.Member, device domain.DeviceID) (own *domain.Mark, highest domain.Mark, err error) {
+func (t *tx) marks(r *room, user int64, m domain.Member, device domain.DeviceID) (
+	own *domain.Mark, highest domain.Mark, err error,
+) {
 	found := false
 	err = t.conn.query("SELECT device, delivered_seq, delivered_rev, read_seq FROM marks WHERE user = ? AND room = ?",
 		args(user, r.number), func(row row) error {
@@ -99,7 +105,8 @@ func (t *tx) SeeDevice(user domain.UserID, device domain.DeviceID, userRev int64
 	if err != nil {
 		return err
 	}
-	known, err := t.conn.first("SELECT 1 FROM devices WHERE user = ? AND device = ?", args(number, string(device)), func(row) {})
+	known, err := t.conn.first("SELECT 1 FROM devices WHERE user = ? AND device = ?", args(number, string(device)),
+		func(row) {})
 	if err != nil {
 		return err
 	}
@@ -115,30 +122,23 @@ func (t *tx) SeeDevice(user domain.UserID, device domain.DeviceID, userRev int64
 
 // displaceDevices makes room for a new device: it forgets those not seen for 90 days, and the longest unseen of 20.
 func (t *tx) displaceDevices(user int64, at time.Time) error {
-	type device struct {
-		id   string
-		seen int64
-	}
-	var known []device
+	oldest := millis(at.Add(-domain.DeviceMemory * time.Hour))
+	known := 0
+	var displaced []string
 	err := t.conn.query("SELECT device, seen FROM devices WHERE user = ? ORDER BY seen DESC, device", args(user),
 		func(r row) error {
-			known = append(known, device{r.text(0), r.int(1)})
+			if known++; known >= domain.MaxDevicesPerUser || r.int(1) <= oldest {
+				displaced = append(displaced, r.text(0))
+			}
 			return nil
 		})
-	if err != nil {
-		return err
-	}
-	oldest := millis(at.Add(-domain.DeviceMemory * time.Hour))
-	for i, d := range known {
-		if i < domain.MaxDevicesPerUser-1 && d.seen > oldest {
-			continue
+	for _, device := range displaced {
+		if err == nil {
+			err = t.put("DELETE FROM marks WHERE user = ? AND device = ?", user, device)
 		}
-		if err := t.put("DELETE FROM marks WHERE user = ? AND device = ?", user, d.id); err != nil {
-			return err
-		}
-		if err := t.put("DELETE FROM devices WHERE user = ? AND device = ?", user, d.id); err != nil {
-			return err
+		if err == nil {
+			err = t.put("DELETE FROM devices WHERE user = ? AND device = ?", user, device)
 		}
 	}
-	return nil
+	return err
 }

@@ -48,8 +48,9 @@ func scanMessage(r row, m *domain.Message) (numbers, error) {
 		return numbers{}, err
 	}
 	*m = domain.Message{
-		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(3), Rev: max(r.int(3), r.int(4)), ClientID: r.text(5),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(8)), EditedAt: r.time(9), DeletedAt: r.time(10),
+		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(3), Rev: max(r.int(3), r.int(4)),
+		ClientID: r.text(5), Content: content, Meta: meta, CreatedAt: fromMillis(r.int(8)), EditedAt: r.time(9),
+		DeletedAt: r.time(10),
 	}
 	copy(m.ID[:], r.blob(1))
 	copy(m.ReplyTo[:], r.blob(6))
@@ -57,7 +58,9 @@ func scanMessage(r row, m *domain.Message) (numbers, error) {
 }
 
 // messages runs a query for messageColumns and names the senders. rows are the numbers beside each message.
-func (r *reader) messages(query string, values []driver.Value, capacity int) (found []domain.Message, rows []numbers, err error) {
+func (r *reader) messages(query string, values []driver.Value, capacity int) (
+	found []domain.Message, rows []numbers, err error,
+) {
 	capacity = min(capacity, 128)
 	err = r.conn.query(query, values, func(row row) error {
 		if found == nil {
@@ -80,7 +83,9 @@ func (r *reader) messages(query string, values []driver.Value, capacity int) (fo
 }
 
 // messagesOf is messages for a query within one room.
-func (r *reader) messagesOf(room domain.RoomID, query string, values []driver.Value, capacity int) ([]domain.Message, error) {
+func (r *reader) messagesOf(room domain.RoomID, query string, values []driver.Value, capacity int) (
+	[]domain.Message, error,
+) {
 	found, _, err := r.messages(query, values, capacity)
 	for i := range found {
 		found[i].Room = room

@@ -38,8 +38,8 @@ func Migrate(ctx context.Context, dsn string) error {
 
 // migrate needs the process lock.
 func migrate(ctx context.Context, path string) (err error) {
-	db, err := sql.Open("sqlite", uri(path)+
-		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=immediate")
+	db, err := sql.Open("sqlite", uri(path)+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"+
+		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,9 @@ func TestDSNNamesAFileAndNothingElse(t *testing.T) {
 			t.Errorf("PathOf(%q) = %q, %v, want %q", dsn, got, err, want)
 		}
 	}
-	for _, dsn := range []string{"", "file:", ":memory:", "file::memory:?cache=shared", "file:x?mode=memory", "file:%zz", "a\x00b"} {
+	for _, dsn := range []string{
+		"", "file:", ":memory:", "file::memory:?cache=shared", "file:x?mode=memory", "file:%zz", "a\x00b",
+	} {
 		if got, err := sqlite.PathOf(dsn); !errors.Is(err, sqlite.ErrDSN) {
 			t.Errorf("PathOf(%q) = %q, %v, want ErrDSN", dsn, got, err)
 		}
@@ -59,7 +61,8 @@ func TestConnectionWithAWrongPragmaIsRefused(t *testing.T) {
 		}
 		for _, pragma := range []string{
 			"synchronous = NORMAL", "busy_timeout = 1", "foreign_keys = OFF", "temp_store = FILE", "cache_size = 10",
-			"journal_size_limit = -1", "wal_autocheckpoint = 1000", "trusted_schema = ON", "fullfsync = 0", "checkpoint_fullfsync = 0",
+			"journal_size_limit = -1", "wal_autocheckpoint = 1000", "trusted_schema = ON", "fullfsync = 0",
+			"checkpoint_fullfsync = 0",
 		} {
 			err := sqlite.VerifyPragmas(path, reader, "PRAGMA "+pragma)
 			if name, _, _ := strings.Cut(pragma, " "); err == nil || !strings.Contains(err.Error(), name) {

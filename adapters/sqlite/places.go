@@ -10,12 +10,13 @@ import (
 // maxPlaces is how many rooms and removals a connecting device is told of.
 const maxPlaces = 5000
 
-// placesOf finds the mark of each room: the device's own, else the user's highest, else the position of joining.
+// placesOf finds the mark of each room: the device's own, else the user's highest, else the position of joining. CROSS
+// JOIN keeps SQLite to this order: left alone it walks all rooms of the tenant by activity to save the sorting.
 const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
 		coalesce(k.delivered_seq, (SELECT max(delivered_seq) FROM marks WHERE user = m.user AND room = m.room), m.joined_seq),
 		coalesce(k.delivered_rev, (SELECT max(delivered_rev) FROM marks WHERE user = m.user AND room = m.room), m.joined_rev),
 		coalesce(k.read_seq, (SELECT max(read_seq) FROM marks WHERE user = m.user AND room = m.room), 0), ` + memberColumns + `
-	FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
+	FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
 	LEFT JOIN marks k ON k.user = m.user AND k.room = m.room AND k.device = ?
 	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC LIMIT 0 + ?`
 
@@ -66,7 +67,7 @@ func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Plac
 // removals are the rooms a user lost after a position of the user's counter, oldest first.
 func (r *reader) removals(user, after int64) ([]ports.Removal, error) {
 	var removed []ports.Removal
-	err := r.conn.query(`SELECT r.id, m.left_rev FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ?
+	err := r.conn.query(`SELECT r.id, m.left_rev FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
 		WHERE m.user = ? AND m.state = 2 AND m.user_rev > ? ORDER BY m.user_rev LIMIT 0 + ?`,
 		[]driver.Value{r.tenant, user, after, int64(maxPlaces)}, func(row row) error {
 			removal := ports.Removal{LeftRev: row.int(1)}

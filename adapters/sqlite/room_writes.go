@@ -11,14 +11,8 @@ func (t *tx) CreateRoom(draft domain.Room, members []domain.Member) (domain.Room
 	if err := t.ready(); err != nil {
 		return domain.Room{}, err
 	}
-	if draft.UniqueKey != "" {
-		_, taken, err := t.idByKey(draft.UniqueKey)
-		if err != nil {
-			return domain.Room{}, err
-		}
-		if taken {
-			return domain.Room{}, domain.ErrDMExists
-		}
+	if err := t.checkKey(draft.UniqueKey); err != nil {
+		return domain.Room{}, err
 	}
 	made, err := t.insertRoom(draft)
 	if err != nil {
@@ -34,13 +28,31 @@ func (t *tx) CreateRoom(draft domain.Room, members []domain.Member) (domain.Room
 			return domain.Room{}, err
 		}
 	}
+	t.emitCreated(made, members)
+	return made.Room, nil
+}
+
+func (t *tx) emitCreated(made *room, members []domain.Member) {
 	state := made.Room
 	users := make([]domain.UserID, len(members))
 	for i, m := range members {
 		users[i] = m.User
 	}
-	t.emit(domain.Event{Room: made.ID, Rev: rev, Kind: domain.EventRoomCreated, At: draft.CreatedAt, State: &state, Users: users})
-	return made.Room, nil
+	t.emit(domain.Event{
+		Room: made.ID, Rev: made.LastRev, Kind: domain.EventRoomCreated, At: made.CreatedAt, State: &state, Users: users,
+	})
+}
+
+// checkKey looks before anything is written: the transaction goes on after domain.ErrDMExists.
+func (t *tx) checkKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	_, taken, err := t.idByKey(key)
+	if err == nil && taken {
+		err = domain.ErrDMExists
+	}
+	return err
 }
 
 func (t *tx) insertRoom(draft domain.Room) (*room, error) {

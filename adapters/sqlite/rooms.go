@@ -50,14 +50,15 @@ func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
 	return id, found, err
 }
 
-// The lists of rooms. A user's rooms are found by the user's memberships, a tenant's by the index of activity.
+// The lists of rooms. A user's rooms are found by the user's memberships (CROSS JOIN: in this order), a tenant's by the
+// index of activity.
 const (
 	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT 0 + ? OFFSET ?"
 	roomsOf    = "SELECT " + roomColumns + `, coalesce(
 			(SELECT k.delivered_seq FROM marks k WHERE k.user = m.user AND k.room = m.room AND k.device = ?),
 			(SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
 			m.joined_seq)
-		FROM members m JOIN rooms r ON r.number = m.room AND r.tenant = ? AND r.deleted IS NULL
+		FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
 		WHERE m.user = ? AND m.state = 1`
 	roomsAll  = "SELECT " + roomColumns + ", 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
 	roomsOpen = "SELECT " + roomColumns + `, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
@@ -168,8 +169,8 @@ func (r *reader) Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, erro
 	}
 	rooms = rooms[:min(len(rooms), maxPositions)]
 	positions := make(map[domain.RoomID]int64, len(rooms))
-	err := r.conn.query(`SELECT r.id, r.last_rev FROM json_each(?) j JOIN rooms r ON r.id = unhex(j.value)
-		WHERE r.tenant = ? AND r.deleted IS NULL`, args(hexList(rooms), r.tenant), func(row row) error {
+	err := r.conn.query(`SELECT r.id, r.last_rev FROM json_each(?) j CROSS JOIN rooms r ON r.id = unhex(j.value)
+		WHERE +r.tenant = ? AND r.deleted IS NULL`, args(hexList(rooms), r.tenant), func(row row) error {
 		var id domain.RoomID
 		copy(id[:], row.blob(0))
 		positions[id] = row.int(1)

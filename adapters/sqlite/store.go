@@ -136,7 +136,7 @@ func (s *Store) Update(ctx context.Context, tenant domain.TenantID, fn func(port
 func (s *Store) Probe(ctx context.Context) error {
 	now := s.cfg.Clock.Now().Format(time.RFC3339Nano)
 	return s.submit(ctx, operator, func(t *tx) error {
-		return t.put("INSERT INTO store_meta (name, value) VALUES ('probe', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", now)
+		return t.put("INSERT OR REPLACE INTO store_meta (name, value) VALUES ('probe', ?)", now)
 	})
 }
 

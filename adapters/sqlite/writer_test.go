@@ -309,7 +309,11 @@ func TestCloseFinishesWhatIsQueued(t *testing.T) {
 	eventually(t, "the messages are queued", func() bool { return s.Stats().Queued == n })
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()
-	eventually(t, "the store refuses", func() bool { return errors.Is(s.Probe(t.Context()), domain.ErrClosing) })
+	eventually(t, "the store refuses", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // a probe that is queued would wait for release
+		defer cancel()
+		return errors.Is(s.Probe(ctx), domain.ErrClosing)
+	})
 	release()
 	for range n {
 		if err := <-results; err != nil {

@@ -43,7 +43,8 @@ func TestATokenComesBackAsItWasSigned(t *testing.T) {
 	t.Parallel()
 	tokens := token.New()
 	for _, kid := range []string{"", "kid_abcDEF-123"} {
-		want := domain.Claims{Subject: "Ålice 🙂", ExpiresAt: time.Unix(1800000000, 0).UTC(), NotBefore: time.Unix(1700000000, 0).UTC()}
+		want := domain.Claims{Subject: "Ålice 🙂", ExpiresAt: time.Unix(1800000000, 0).UTC(),
+			NotBefore: time.Unix(1700000000, 0).UTC()}
 		signed, err := tokens.Sign(want, kid, secret)
 		if err != nil {
 			t.Fatal(err)
@@ -65,7 +66,8 @@ func TestTokensOfOtherLibrariesAreRead(t *testing.T) {
 		want domain.Claims
 	}{
 		{goodBody, domain.Claims{Subject: "alice", ExpiresAt: time.Unix(1800000000, 0).UTC()}},
-		{`{"sub":"a","exp":1800000000.75,"iat":1,"aud":["x"],"iss":5,"scope":{"x":[null]}}`, domain.Claims{Subject: "a", ExpiresAt: time.Unix(1800000000, 0).UTC()}},
+		{`{"sub":"a","exp":1800000000.75,"iat":1,"aud":["x"],"iss":5,"scope":{"x":[null]}}`,
+			domain.Claims{Subject: "a", ExpiresAt: time.Unix(1800000000, 0).UTC()}},
 		{`{"sub":"a","exp":1.8e9}`, domain.Claims{Subject: "a", ExpiresAt: time.Unix(1800000000, 0).UTC()}},
 		{`{"SUB":"root","sub":"a"}`, domain.Claims{Subject: "a"}},
 		{`{"Sub":"root"}`, domain.Claims{}},
@@ -81,9 +83,12 @@ func TestTokensOfOtherLibrariesAreRead(t *testing.T) {
 func TestBodiesThatAreNotClaimsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{
-		"", "null,", "[]", `"x"`, `{"sub":"a"`, goodBody + goodBody, `{"sub":"a","sub":"b"}`, `{"sub":5}`, `{"sub":["a"]}`, "{\"sub\":\"\xff\"}",
-		`{"sub":"a","exp":"1800000000"}`, `{"sub":"a","exp":-1}`, `{"sub":"a","exp":0}`, `{"sub":"a","exp":1e300}`, `{"sub":"a","exp":1e999}`,
-		`{"sub":"a","exp":253402300800}`, `{"sub":"a","exp":null}`, `{"sub":"a","exp":true}`, `{"sub":"a","exp":{}}`, `{"sub":"a","exp":[1]}`,
+		"", "null,", "[]", `"x"`, `{"sub":"a"`, goodBody + goodBody, `{"sub":"a","sub":"b"}`, `{"sub":5}`,
+		`{"sub":["a"]}`, "{\"sub\":\"\xff\"}",
+		`{"sub":"a","exp":"1800000000"}`, `{"sub":"a","exp":-1}`, `{"sub":"a","exp":0}`, `{"sub":"a","exp":1e300}`,
+		`{"sub":"a","exp":1e999}`,
+		`{"sub":"a","exp":253402300800}`, `{"sub":"a","exp":null}`, `{"sub":"a","exp":true}`, `{"sub":"a","exp":{}}`,
+		`{"sub":"a","exp":[1]}`,
 		`{"sub":"a","nbf":"1"}`, `{"sub":"a","nbf":-5}`, `{"sub":"a","exp":1,"exp":1800000000}`,
 	} {
 		if got, err := token.New().Verify(forge(t, goodHeader, body), secret); !isRefused(err) {
@@ -95,10 +100,13 @@ func TestBodiesThatAreNotClaimsAreRefused(t *testing.T) {
 func TestHeadersThatAreNotOursAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{
-		`{"alg":"none"}`, `{"alg":"None"}`, `{"alg":"nOnE"}`, `{"alg":"hs256"}`, `{"alg":"HS384"}`, `{"alg":"HS512"}`, `{"alg":"RS256"}`, `{"alg":""}`,
-		`{}`, `{"alg":null}`, `{"alg":["HS256"]}`, `{"alg":"HS256","alg":"none"}`, `{"alg":"none","alg":"HS256"}`, `[]`, `null`, ``, `{"alg":"HS256"`,
+		`{"alg":"none"}`, `{"alg":"None"}`, `{"alg":"nOnE"}`, `{"alg":"hs256"}`, `{"alg":"HS384"}`, `{"alg":"HS512"}`,
+		`{"alg":"RS256"}`, `{"alg":""}`,
+		`{}`, `{"alg":null}`, `{"alg":["HS256"]}`, `{"alg":"HS256","alg":"none"}`, `{"alg":"none","alg":"HS256"}`, `[]`,
+		`null`, ``, `{"alg":"HS256"`,
 		`{"alg":"HS256","crit":["exp"]}`, `{"alg":"HS256","crit":["b64"],"b64":false}`, `{"alg":"HS256","crit":null}`,
-		`{"alg":"HS256","kid":""}`, `{"alg":"HS256","kid":5}`, `{"alg":"HS256","kid":"../../etc/passwd"}`, `{"alg":"HS256","kid":"' OR 1=1--"}`,
+		`{"alg":"HS256","kid":""}`, `{"alg":"HS256","kid":5}`, `{"alg":"HS256","kid":"../../etc/passwd"}`,
+		`{"alg":"HS256","kid":"' OR 1=1--"}`,
 		`{"alg":"HS256","kid":"a b"}`, `{"alg":"HS256","kid":"kid_x\n"}`, `{"alg":"HS256","kid":"` + strings.Repeat("k", 65) + `"}`,
 		`{"alg":"HS256","kid":"a","kid":"b"}`, `{"alg":"HS256","kid":["a"]}`,
 	} {
@@ -120,16 +128,20 @@ func TestSignaturesThatAreNotOursAreRefused(t *testing.T) {
 	flipped := []byte(signature)
 	flipped[0] ^= 1
 	for name, bad := range map[string]string{
-		"no signature": text + ".", "two parts": text, "a flipped bit": text + "." + string(flipped), "a cut signature": text + "." + signature[:20],
-		"padding": good + "=", "a line end": good + "\n", "a line end inside": text + ".\n" + signature, "a space": " " + good, "trailing dot": good + ".",
-		"four parts": good + "." + signature, "empty": "", "dots": "..", "100,000 dots": strings.Repeat(".", 100_000), "1 MB": strings.Repeat("a", 1<<20),
+		"no signature": text + ".", "two parts": text, "a flipped bit": text + "." + string(flipped),
+		"a cut signature": text + "." + signature[:20],
+		"padding":         good + "=", "a line end": good + "\n", "a line end inside": text + ".\n" + signature,
+		"a space": " " + good, "trailing dot": good + ".",
+		"four parts": good + "." + signature, "empty": "", "dots": "..", "100,000 dots": strings.Repeat(".", 100_000),
+		"1 MB":            strings.Repeat("a", 1<<20),
 		"standard base64": text + "." + strings.Repeat("+/", 21) + "A", "loose bits": loosen(good),
 	} {
 		if got, err := token.New().Verify(bad, secret); !isRefused(err) {
 			t.Errorf("%s: got %+v, %v", name, got, err)
 		}
 	}
-	for name, key := range map[string][]byte{"another secret": []byte("another secret of the right size"), "no secret": nil, "an empty secret": {}} {
+	for name, key := range map[string][]byte{"another secret": []byte("another secret of the right size"),
+		"no secret": nil, "an empty secret": {}} {
 		if _, err := token.New().Verify(good, key); !isRefused(err) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -170,7 +182,8 @@ func TestOtherAlgorithmsAreRefusedEvenWhenSignedRightly(t *testing.T) {
 		method jwt.SigningMethod
 		key    any
 	}{
-		{jwt.SigningMethodHS384, secret}, {jwt.SigningMethodHS512, secret}, {jwt.SigningMethodRS256, private}, {jwt.SigningMethodPS256, private},
+		{jwt.SigningMethodHS384, secret}, {jwt.SigningMethodHS512, secret}, {jwt.SigningMethodRS256, private},
+		{jwt.SigningMethodPS256, private},
 		{jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType},
 	} {
 		signed, err := jwt.NewWithClaims(c.method, jwt.MapClaims{"sub": "alice"}).SignedString(c.key)
@@ -186,7 +199,8 @@ func TestOtherAlgorithmsAreRefusedEvenWhenSignedRightly(t *testing.T) {
 func TestTwoKeysOfATenantAreValidAtOnceWhileItRotates(t *testing.T) {
 	t.Parallel()
 	tokens := token.New()
-	secrets := map[string][]byte{"kid_old": []byte("the old secret, 32 bytes and more"), "kid_new": []byte("the new secret, 32 bytes and more")}
+	secrets := map[string][]byte{"kid_old": []byte("the old secret, 32 bytes and more"),
+		"kid_new": []byte("the new secret, 32 bytes and more")}
 	for kid, own := range secrets {
 		signed, err := tokens.Sign(domain.Claims{Subject: "alice"}, kid, own)
 		if err != nil {

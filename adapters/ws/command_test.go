@@ -77,7 +77,7 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 			failed("", "VALIDATION_ERROR", "a request_id has at most 64 bytes", "request_id")},
 		{"no object", `[]`, failed("", "VALIDATION_ERROR", "send one JSON object, {…}", "")},
 		{"nothing", ``, failed("", "VALIDATION_ERROR", "the body is empty: send one JSON object", "")},
-		{"a panic costs the socket alone", `{"type":"ping","request_id":"19"}`, map[string]any{"type": "pong", "request_id": "19"}},
+		{"the socket lives on after all this", `{"type":"ping","request_id":"19"}`, map[string]any{"type": "pong", "request_id": "19"}},
 	} {
 		c.say(test.frame)
 		if diff := cmp.Diff(test.want, c.next()); diff != "" {
@@ -146,6 +146,7 @@ func TestBreachesEndTheSocketWithTheirCode(t *testing.T) {
 		"64 KiB + 1":           {masked(0x81, strings.Repeat("x", maxMessage+1)), closeTooBig},
 		"64 KiB + 1, in parts": {append(masked(0x01, strings.Repeat("x", maxMessage)), masked(0x80, "x")...), closeTooBig},
 		"a length of 2^62":     {[]byte{0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, closeTooBig},
+		"a length of 2^63":     {[]byte{0x81, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, closeProtocol},
 		"not masked":           {textFrame(func(dst []byte) []byte { return append(dst, "{}"...) }), closeProtocol},
 		"RSV1, compressed":     {masked(0xc1, "{}"), closeProtocol},
 		"opcode 3":             {masked(0x83, "{}"), closeProtocol},

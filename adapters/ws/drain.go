@@ -31,7 +31,7 @@ func (h *Handler) Drain(ctx context.Context, timeout time.Duration) {
 func (h *Handler) cut() {
 	sessions, gone := h.registry.shut()
 	for _, s := range sessions {
-		_ = s.conn.Close()
+		s.hangUp()
 	}
 	<-gone
 }

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -98,20 +97,19 @@ func (f *fakeIdentity) Authenticate(_ context.Context, c application.Credentials
 
 // fakeFanout keeps the peers it made.
 type fakeFanout struct {
-	mu      sync.Mutex
-	err     error // of Connect
-	start   error // of Start
-	made    []*fakePeer
-	changed chan struct{}
+	mu    sync.Mutex
+	err   error // of Connect
+	start error // of Start
+	made  []*fakePeer
 }
 
-func (f *fakeFanout) Connect(c application.Caller, device domain.DeviceID, sink ports.Sink) (peer, error) {
+func (f *fakeFanout) Connect(_ application.Caller, _ domain.DeviceID, sink ports.Sink) (peer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return nil, f.err
 	}
-	p := &fakePeer{sink: sink, device: device, start: f.start, events: make(chan string, 8)}
+	p := &fakePeer{sink: sink, start: f.start, events: make(chan string, 8)}
 	f.made = append(f.made, p)
 	return p, nil
 }
@@ -128,7 +126,6 @@ func (f *fakeFanout) peer(n int) *fakePeer {
 // fakePeer tells on events what was called.
 type fakePeer struct {
 	sink   ports.Sink
-	device domain.DeviceID
 	start  error
 	events chan string
 }
@@ -194,7 +191,8 @@ var (
 	strangeRoom = domain.RoomID{2}
 )
 
-func (f *fakeMessaging) Send(_ context.Context, c application.Caller, room domain.RoomID, d domain.Draft, _ *domain.Idempotency) (ports.Appended, error) {
+func (f *fakeMessaging) Send(_ context.Context, c application.Caller, room domain.RoomID, d domain.Draft,
+	_ *domain.Idempotency) (ports.Appended, error) {
 	f.mu.Lock()
 	gate := f.gate
 	f.mu.Unlock()
@@ -216,7 +214,10 @@ func (f *fakeMessaging) Send(_ context.Context, c application.Caller, room domai
 	defer f.mu.Unlock()
 	f.contents = append(f.contents, d.Content)
 	n := int64(len(f.contents))
-	m := domain.Message{Room: room, Sender: c.User, SenderType: domain.SenderUser, Seq: n, Rev: n, Content: d.Content, Meta: d.Meta, ClientID: d.ClientID}
+	m := domain.Message{
+		Room: room, Sender: c.User, SenderType: domain.SenderUser, Seq: n, Rev: n,
+		Content: d.Content, Meta: d.Meta, ClientID: d.ClientID,
+	}
 	return ports.Appended{Message: m, Duplicate: d.ClientID == "again"}, nil
 }
 
@@ -225,7 +226,8 @@ type fakeDelivery struct {
 	acks []string
 }
 
-func (f *fakeDelivery) AckSoon(_ context.Context, _ application.Caller, room domain.RoomID, device domain.DeviceID, seq, rev int64) error {
+func (f *fakeDelivery) AckSoon(_ context.Context, _ application.Caller, _ domain.RoomID, device domain.DeviceID,
+	seq, rev int64) error {
 	if seq > 100 {
 		return domain.Invalid("seq", "seq must be between 0 and the room's last_seq")
 	}
@@ -246,13 +248,19 @@ func (f *fixture) dialPipe(t testing.TB, query string) *client {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	go f.servePipe(theirs)
-	target := &url.URL{Scheme: "ws", Host: "chat.example", Path: "/ws", RawQuery: "token=good&" + query}
-	ws, res, err := websocket.NewClient(ours, target, nil, 1024, 1024)
+	ws, res, err := dialerOver(ours).Dial("ws://chat.example/ws?token=good&"+query, nil)
 	if err != nil {
 		t.Fatalf("handshake: %v (%v)", err, res)
 	}
 	t.Cleanup(func() { _ = ours.Close() })
 	return &client{t, ws}
+}
+
+// dialerOver does its handshake on a connection that stands.
+func dialerOver(conn net.Conn) *websocket.Dialer {
+	return &websocket.Dialer{
+		NetDial: func(string, string) (net.Conn, error) { return conn, nil }, ReadBufferSize: 1024, WriteBufferSize: 1024,
+	}
 }
 
 func (f *fixture) servePipe(conn net.Conn) {

@@ -82,9 +82,9 @@ func pongControl(payload string) []byte {
 var pingControl = []byte{finPing, 0}
 
 // connectedFrame is the first frame of a socket.
-func connectedFrame(connection string, user domain.UserID, device domain.DeviceID, epoch domain.Epoch, now time.Time) []byte {
+func connectedFrame(id string, user domain.UserID, device domain.DeviceID, epoch domain.Epoch, now time.Time) []byte {
 	return textFrame(func(dst []byte) []byte {
-		dst = api.AppendString(append(dst, `{"type":"connected","connection_id":`...), connection)
+		dst = api.AppendString(append(dst, `{"type":"connected","connection_id":`...), id)
 		dst = api.AppendString(append(dst, `,"user_id":`...), user)
 		dst = api.AppendString(append(dst, `,"device_id":`...), device)
 		dst = api.AppendString(append(dst, `,"epoch":`...), epoch)
@@ -128,7 +128,7 @@ func pongFrame(requestID string) []byte {
 
 func shutdownFrame(reconnectAfter time.Duration) []byte {
 	return textFrame(func(dst []byte) []byte {
-		dst = strconv.AppendInt(append(dst, `{"type":"server.shutdown","reconnect_after_ms":`...), reconnectAfter.Milliseconds(), 10)
-		return append(dst, '}')
+		dst = append(dst, `{"type":"server.shutdown","reconnect_after_ms":`...)
+		return append(strconv.AppendInt(dst, reconnectAfter.Milliseconds(), 10), '}')
 	})
 }

@@ -16,7 +16,7 @@ import (
 
 // websocketReader makes a gorilla client of a connection whose handshake was done by another.
 func websocketReader(conn net.Conn) *websocket.Conn {
-	ws, _, err := websocket.NewClient(&shaken{Conn: conn}, must(http.NewRequest("GET", "ws://chat.example/ws", nil)).URL, nil, 1024, 1024)
+	ws, _, err := dialerOver(&shaken{Conn: conn}).Dial("ws://chat.example/ws", nil)
 	if err != nil {
 		panic(err)
 	}

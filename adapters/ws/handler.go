@@ -67,7 +67,8 @@ type (
 		Close()
 	}
 	messaging interface {
-		Send(ctx context.Context, c application.Caller, room domain.RoomID, draft domain.Draft, key *domain.Idempotency) (ports.Appended, error)
+		Send(ctx context.Context, c application.Caller, room domain.RoomID, draft domain.Draft,
+			key *domain.Idempotency) (ports.Appended, error)
 	}
 	delivery interface {
 		AckSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq, rev int64) error

@@ -203,7 +203,7 @@ func (h *Handler) newSession(ws *websocket.Conn, k *hijacker, a admission) *Sess
 	ws.SetPongHandler(s.onPong)
 	ws.SetCloseHandler(s.onClose)
 	if !h.registry.add(s) {
-		_ = s.conn.Close()
+		s.hangUp()
 		return nil
 	}
 	h.stats.accepted.Add(1)

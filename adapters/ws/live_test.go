@@ -39,7 +39,7 @@ func TestFramesOfManyWritersNeverInterleave(t *testing.T) {
 		}
 	})
 	last, replies := map[int]int{}, 0
-	for got := 0; got < writers*each+requests; got++ {
+	for range writers*each + requests {
 		frame := c.next()
 		if frame["type"] == "reply" {
 			if frame["request_id"] != fmt.Sprint(replies) {

@@ -189,6 +189,10 @@ func (s *Session) onClose(code int, _ string) error {
 
 // readFailed ends the reading: after the close handshake, after a breach of protocol, or because the connection ended.
 func (s *Session) readFailed(err error) {
+	if errors.Is(err, websocket.ErrReadLimit) {
+		// gorilla has closed with 1009 itself, but for lengths that no frame can have.
+		s.Close(closeProtocol, "a frame length above 2^63-1")
+	}
 	var closed *websocket.CloseError
 	switch {
 	case errors.As(err, &closed) && closed.Code != closeAbnormal:

@@ -2,6 +2,7 @@ package ws
 
 import (
 	"bufio"
+	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -172,12 +173,21 @@ func (s *Session) wrote(n int) (more bool) {
 
 // fail ends the connection after an error. Who writes calls it, and does not write again.
 func (s *Session) fail() {
-	_ = s.conn.Close()
+	s.hangUp()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead, s.writing = true, false
 	s.out.drop()
 	s.wakeReader()
+}
+
+// hangUp ends the connection at once. Saying goodbye is not TLS's to do: its Close may wait for a peer that is gone.
+func (s *Session) hangUp() {
+	conn := s.conn
+	if secured, ok := conn.(*tls.Conn); ok {
+		conn = secured.NetConn()
+	}
+	_ = conn.Close()
 }
 
 // wakeReader lets the reader look again whether it can go on. The caller holds mu.
@@ -217,7 +227,7 @@ func (s *Session) flushed() {
 
 // end gives everything back. The reader calls it last.
 func (s *Session) end() {
-	_ = s.conn.Close()
+	s.hangUp()
 	s.mu.Lock()
 	if !s.closing && !s.dead {
 		s.h.stats.closed(closeAbnormal)

@@ -75,7 +75,7 @@ func (s *Session) check(now int64, today time.Time) {
 	switch {
 	case closeBy != 0:
 		if now >= closeBy {
-			_ = s.conn.Close()
+			s.hangUp()
 		}
 	case !s.expires.IsZero() && !today.Before(s.expires):
 		s.Close(closeToken, "token expired")

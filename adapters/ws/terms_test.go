@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/chatapi/chatapi/domain"
 )
 
 // inBubble runs a test on a clock of its own.
@@ -150,11 +148,12 @@ func TestResumeMustComeWithin5Seconds(t *testing.T) {
 func TestResumedSocketLives(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {
 		c := f.dialPipe(t, "resume=1").greeted()
-		c.say(`{"type":"resume","request_id":"r","epoch":"e","rooms":[{"room_id":"` + knownRoom.String() + `","rev":4},{"room_id":"room_x","rev":1}]}`)
+		c.say(`{"type":"resume","request_id":"r","epoch":"e","rooms":[` +
+			`{"room_id":"` + knownRoom.String() + `","rev":4},{"room_id":"room_x","rev":1}]}`)
 		if got := c.next()["type"]; got != "reply" {
 			t.Fatalf("got %v, want reply", got)
 		}
-		want := "resume e [" + `{` + knownRoomBytes + ` 4}] ""`
+		want := "resume e [{" + knownRoom.String() + ` 4}] ""`
 		if got := <-f.rooms.peer(0).events; got != want {
 			t.Fatalf("the peer was told %q, want %q", got, want)
 		}
@@ -165,8 +164,6 @@ func TestResumedSocketLives(t *testing.T) {
 		}
 	})
 }
-
-var knownRoomBytes = domain.RoomID(knownRoom).String()
 
 func TestUnusableResumeMayBeRepairedInTime(t *testing.T) {
 	inBubble(t, func(t *testing.T, f *fixture) {

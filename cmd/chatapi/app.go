@@ -92,7 +92,8 @@ func newIdentityConfig(cfg *Config) application.IdentityConfig {
 // newFanout joins the fan-out to the commit log before anything can be written.
 func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder,
 	delivery *application.Delivery, clock ports.Clock, log *slog.Logger) *application.Fanout {
-	f := application.NewFanout(store, epoch, bus, enc, delivery, clock, log, application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser})
+	f := application.NewFanout(store, epoch, bus, enc, delivery, clock, log,
+		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser})
 	commits.OnCommit(f.Committed)
 	return f
 }

@@ -105,7 +105,8 @@ func (cfg *Config) check() error {
 	}
 	for name, secret := range map[string]Secret{"JWT_SECRET": cfg.JWTSecret, "MASTER_API_KEY": cfg.MasterAPIKey} {
 		if n := len(secret.Reveal()); secret.IsSet() && n < minSecret {
-			return fmt.Errorf("%s: it has %d bytes, and must have at least %d (openssl rand -base64 48 makes one)", name, n, minSecret)
+			return fmt.Errorf("%s: it has %d bytes, and must have at least %d (openssl rand -base64 48 makes one)",
+				name, n, minSecret)
 		}
 	}
 	for _, origin := range cfg.AllowedOrigins {

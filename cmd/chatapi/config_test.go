@@ -27,8 +27,10 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 	}
 	cfg.Values = nil
 	want := &Config{
-		ListenAddr: ":8080", AdminAddr: "127.0.0.1:9080", DatabaseDSN: "file:./data/chatapi.db", DataPath: filepath.Join(dir, "data", "chatapi.db"),
-		DefaultRateLimit: 100, RetryMaxAttempts: 5, RetryInterval: 30 * time.Second, WorkerInterval: 30 * time.Second, MaxSocketsPerUser: 5,
+		ListenAddr: ":8080", AdminAddr: "127.0.0.1:9080", DatabaseDSN: "file:./data/chatapi.db",
+		DataPath:         filepath.Join(dir, "data", "chatapi.db"),
+		DefaultRateLimit: 100, RetryMaxAttempts: 5, RetryInterval: 30 * time.Second, WorkerInterval: 30 * time.Second,
+		MaxSocketsPerUser:    5,
 		ShutdownDrainTimeout: 10 * time.Second,
 	}
 	if diff := cmp.Diff(want, cfg, cmp.AllowUnexported(Secret{})); diff != "" {
@@ -42,19 +44,23 @@ func TestDefaultsAreTheContracts(t *testing.T) {
 func TestSettingsAreRead(t *testing.T) {
 	t.Chdir(t.TempDir())
 	cfg, err := loadConfig([]string{
-		"LISTEN_ADDR=127.0.0.1:1", "ADMIN_ADDR=off", "DATABASE_DSN=file:x.db?_journal_mode=WAL&_busy_timeout=5000", "MASTER_API_KEY=" + longSecret,
-		"ALLOWED_ORIGINS=https://a.example, http://localhost:3000,", "TRUSTED_PROXIES=10.0.0.0/8, ::1", "LOG_LEVEL=Debug", "LOG_FORMAT=json",
+		"LISTEN_ADDR=127.0.0.1:1", "ADMIN_ADDR=off", "DATABASE_DSN=file:x.db?_journal_mode=WAL&_busy_timeout=5000",
+		"MASTER_API_KEY=" + longSecret,
+		"ALLOWED_ORIGINS=https://a.example, http://localhost:3000,", "TRUSTED_PROXIES=10.0.0.0/8, ::1", "LOG_LEVEL=Debug",
+		"LOG_FORMAT=json",
 		"SHUTDOWN_DRAIN_TIMEOUT=3s", "JWT_SECRET=", "UNRELATED=x",
 	}, Flags{UnsafeDurability: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := []any{
-		cfg.ListenAddr, cfg.AdminAddr, filepath.Base(cfg.DataPath), cfg.MasterAPIKey.Reveal(), cfg.AllowedOrigins, cfg.LogLevel, cfg.LogFormat,
+		cfg.ListenAddr, cfg.AdminAddr, filepath.Base(cfg.DataPath), cfg.MasterAPIKey.Reveal(), cfg.AllowedOrigins,
+		cfg.LogLevel, cfg.LogFormat,
 		cfg.ShutdownDrainTimeout, cfg.JWTSecret.IsSet(), cfg.UnsafeDurability, fmt.Sprint(cfg.TrustedProxies),
 	}
 	want := []any{
-		"127.0.0.1:1", "", "x.db", longSecret, []string{"https://a.example", "http://localhost:3000"}, slog.LevelDebug, "json", 3 * time.Second, false, true,
+		"127.0.0.1:1", "", "x.db", longSecret, []string{"https://a.example", "http://localhost:3000"}, slog.LevelDebug,
+		"json", 3 * time.Second, false, true,
 		fmt.Sprint([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}),
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -65,12 +71,18 @@ func TestSettingsAreRead(t *testing.T) {
 func TestAMalformedSettingIsRefusedByItsName(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, entry := range []string{
-		"LISTEN_ADDR=8080", "LISTEN_ADDR=:http", "LISTEN_ADDR=:70000", "LISTEN_ADDR=localhost", "ADMIN_ADDR=on", "DATABASE_DSN=postgres://db/chat",
-		"DATABASE_DSN=postgresql://db/chat", "DATABASE_DSN=:memory:", "DATABASE_DSN=file:x?mode=memory", "REDIS_URL=localhost:6379", "REDIS_URL=http://x",
-		"MASTER_API_KEY=short", "JWT_SECRET=short", "SECRETS_KEY=" + longSecret + "x", "ALLOWED_ORIGINS=*", "ALLOWED_ORIGINS=https://a.example/",
-		"ALLOWED_ORIGINS=a.example", "TRUSTED_PROXIES=proxy.local", "WEBHOOK_URL=x", "OUTBOUND_ALLOW=10.0.0.1", "OUTBOUND_ALLOW=smtp=10.0.0.1",
-		"BOT_KEY_ENVS=OPENAI", "BOT_KEY_ENVS=OPENAI=api.openai.com", "DEFAULT_RATE_LIMIT=-1", "DEFAULT_RATE_LIMIT=1.5", "RETRY_MAX_ATTEMPTS=0",
-		"RETRY_INTERVAL=30", "RETRY_INTERVAL=-1s", "WORKER_INTERVAL=x", "WS_MAX_CONNECTIONS_PER_USER=0", "SHUTDOWN_DRAIN_TIMEOUT=0", "LOG_LEVEL=loud",
+		"LISTEN_ADDR=8080", "LISTEN_ADDR=:http", "LISTEN_ADDR=:70000", "LISTEN_ADDR=localhost", "ADMIN_ADDR=on",
+		"DATABASE_DSN=postgres://db/chat",
+		"DATABASE_DSN=postgresql://db/chat", "DATABASE_DSN=:memory:", "DATABASE_DSN=file:x?mode=memory",
+		"REDIS_URL=localhost:6379", "REDIS_URL=http://x",
+		"MASTER_API_KEY=short", "JWT_SECRET=short", "SECRETS_KEY=" + longSecret + "x", "ALLOWED_ORIGINS=*",
+		"ALLOWED_ORIGINS=https://a.example/",
+		"ALLOWED_ORIGINS=a.example", "TRUSTED_PROXIES=proxy.local", "WEBHOOK_URL=x", "OUTBOUND_ALLOW=10.0.0.1",
+		"OUTBOUND_ALLOW=smtp=10.0.0.1",
+		"BOT_KEY_ENVS=OPENAI", "BOT_KEY_ENVS=OPENAI=api.openai.com", "DEFAULT_RATE_LIMIT=-1", "DEFAULT_RATE_LIMIT=1.5",
+		"RETRY_MAX_ATTEMPTS=0",
+		"RETRY_INTERVAL=30", "RETRY_INTERVAL=-1s", "WORKER_INTERVAL=x", "WS_MAX_CONNECTIONS_PER_USER=0",
+		"SHUTDOWN_DRAIN_TIMEOUT=0", "LOG_LEVEL=loud",
 		"LOG_FORMAT=xml", "JWT_SECRET_FILE=/nonexistent/file",
 	} {
 		name, value, _ := strings.Cut(entry, "=")
@@ -116,7 +128,8 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	if err != nil || cfg.JWTSecret.Reveal() != longSecret {
 		t.Errorf("got %v", err)
 	}
-	for _, environ := range [][]string{{"JWT_SECRET_FILE=jwt", "JWT_SECRET=" + longSecret}, {"JWT_SECRET_FILE=empty"}, {"JWT_SECRET_FILE=missing"}} {
+	for _, environ := range [][]string{{"JWT_SECRET_FILE=jwt", "JWT_SECRET=" + longSecret}, {"JWT_SECRET_FILE=empty"},
+		{"JWT_SECRET_FILE=missing"}} {
 		if _, err := loadConfig(environ, Flags{}); err == nil || !strings.Contains(err.Error(), "JWT_SECRET_FILE") {
 			t.Errorf("%v: got %v", environ, err)
 		}
@@ -138,7 +151,8 @@ func TestTheEnvironmentWinsOverDotenv(t *testing.T) {
 		sources[v.Name] = v.Value + " from " + v.Source
 	}
 	for name, want := range map[string]string{
-		"LISTEN_ADDR": ":1 from .env", "JWT_SECRET": "[redacted] from .env", "LOG_LEVEL": "error from environment", "MASTER_API_KEY": " from default",
+		"LISTEN_ADDR": ":1 from .env", "JWT_SECRET": "[redacted] from .env", "LOG_LEVEL": "error from environment",
+		"MASTER_API_KEY": " from default",
 	} {
 		if sources[name] != want {
 			t.Errorf("%s: got %q, want %q", name, sources[name], want)
@@ -151,7 +165,8 @@ func TestABrokenDotenvIsRefusedWithoutQuotingIt(t *testing.T) {
 	if err := os.WriteFile(dotenvFile, []byte("JWT SECRET hunter2hunter2\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadConfig(nil, Flags{}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), ".env") {
+	if _, err := loadConfig(nil, Flags{}); err == nil || strings.Contains(err.Error(),
+		"hunter2") || !strings.Contains(err.Error(), ".env") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -88,7 +88,8 @@ type versionCommand struct{ printing }
 // Run implements the command.
 func (v *versionCommand) Run(c console) error {
 	if v.JSON {
-		return writeJSON(c.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": runtime.GOOS + "/" + runtime.GOARCH})
+		platform := runtime.GOOS + "/" + runtime.GOARCH
+		return writeJSON(c.out, map[string]string{"version": version(), "go": runtime.Version(), "platform": platform})
 	}
 	_, err := fmt.Fprintf(c.out, "chatapi %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return err

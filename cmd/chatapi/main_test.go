@@ -113,14 +113,19 @@ func (m *machine) serve(args ...string) *process {
 }
 
 // address is what the server's log says it listens on.
-func (p *process) address() string {
+func (p *process) address() string { return p.logged().Address }
+
+// listening is the line that a server logs when it is up.
+type listening struct{ Msg, Address, Admin string }
+
+func (p *process) logged() listening {
 	for line := range strings.Lines(p.log.String()) {
-		var entry struct{ Msg, Address string }
+		var entry listening
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" {
-			return entry.Address
+			return entry
 		}
 	}
-	return ""
+	return listening{}
 }
 
 // stop sends a signal and returns the exit code.
@@ -191,7 +196,8 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	for _, words := range []string{
-		"", "serve", "tenant", "tenant create", "tenant list", "tenant show", "tenant delete", "key", "key create", "key revoke", "token", "config",
+		"", "serve", "tenant", "tenant create", "tenant list", "tenant show", "tenant delete", "key", "key create",
+		"key revoke", "token", "config",
 		"health", "version",
 	} {
 		out := m.must(append(strings.Fields(words), "--help")...)

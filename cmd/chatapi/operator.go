@@ -22,29 +22,40 @@ type operatorClient struct {
 	close func()
 }
 
-// openOperator finds the running server or opens the store.
-func openOperator(ctx context.Context, cfg *Config) (*operatorClient, error) {
-	address, pathErr := socketAddress(cfg.socketPath())
-	if pathErr == nil {
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", address)
-		}
-		if probe, err := dial(ctx, "", ""); err == nil {
-			_ = probe.Close()
-			transport := &http.Transport{DialContext: dial}
-			return &operatorClient{http.Client{Transport: transport}, transport.CloseIdleConnections}, nil
-		}
+// openOperator finds the running server or opens the store, and says on the console when it is the store.
+func openOperator(ctx context.Context, c console, cfg *Config) (*operatorClient, error) {
+	address, addressErr := socketAddress(cfg.socketPath())
+	if op := dialOperator(ctx, address); op != nil {
+		return op, nil
 	}
 	quiet := slog.New(slog.DiscardHandler) // what fails is this command's error
 	a, cleanup, err := newApp(ctx, cfg, quiet)
-	if errors.Is(err, sqlite.ErrInUse) && pathErr != nil {
-		return nil, fmt.Errorf("%w; its socket cannot be used: %w", err, pathErr)
+	if errors.Is(err, sqlite.ErrInUse) {
+		if op := dialOperator(ctx, address); op != nil { // it was starting
+			return op, nil
+		}
+		return nil, errors.Join(err, addressErr)
 	}
 	if err != nil {
 		return nil, err
 	}
+	_, _ = fmt.Fprintf(c.err, "chatapi: no server runs on %s: working on the file itself\n", cfg.DataPath)
 	return &operatorClient{http.Client{Transport: handlerTransport{a.operator}}, cleanup}, nil
+}
+
+// dialOperator returns nil when nobody answers.
+func dialOperator(ctx context.Context, address string) *operatorClient {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", address)
+	}
+	probe, err := dial(ctx, "", "")
+	if err != nil {
+		return nil
+	}
+	_ = probe.Close()
+	transport := &http.Transport{DialContext: dial}
+	return &operatorClient{http.Client{Transport: transport}, transport.CloseIdleConnections}
 }
 
 // failure is an error as the routes answer it.
@@ -60,7 +71,8 @@ type failureDetail struct {
 const commandTimeout = 30 * time.Second
 
 // call sends a request and returns the body of a successful answer, and the path of the next page of a list.
-func (c *operatorClient) call(ctx context.Context, method, path string, body any) (answer json.RawMessage, next string, err error) {
+func (c *operatorClient) call(ctx context.Context, method, path string, body any) (answer json.RawMessage, next string,
+	err error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	payload, err := json.Marshal(body)

@@ -64,7 +64,8 @@ func lifeOfATenant(t *testing.T, m *machine) {
 func refuses(t *testing.T, m *machine, why string, args ...string) {
 	t.Helper()
 	if out, complaint, code := m.run(args...); code != 1 || !strings.Contains(complaint, why) || out != "" {
-		t.Errorf("chatapi %s: exit code %d, %q on stdout, %q on stderr, want %q", strings.Join(args, " "), code, out, complaint, why)
+		t.Errorf("chatapi %s: exit code %d, %q on stdout, %q on stderr, want %q", strings.Join(args, " "), code, out,
+			complaint, why)
 	}
 }
 
@@ -138,7 +139,8 @@ func TestTheDefaultTenantExistsWithJWTSecretAndTakesMintedTokens(t *testing.T) {
 	if got := p.status("/rooms", "Authorization", "Bearer "+token); got != http.StatusOK {
 		t.Errorf("a minted token: %d", got)
 	}
-	for _, args := range [][]string{{"--user", "system"}, {"--user", "a", "--ttl", "721h"}, {"--user", "a", "--ttl=-1s"}, {"--user", "a", "--kid", "kid_x"}} {
+	for _, args := range [][]string{{"--user", "system"}, {"--user", "a", "--ttl", "721h"}, {"--user", "a", "--ttl=-1s"},
+		{"--user", "a", "--kid", "kid_x"}} {
 		if _, complaint, code := m.run(append([]string{"token"}, args...)...); code != 1 || complaint == "" {
 			t.Errorf("token %v: exit code %d, %s", args, code, complaint)
 		}
@@ -189,7 +191,8 @@ func TestTheDemoKeySurvivesRestarts(t *testing.T) {
 			t.Fatal(err)
 		}
 		key := strings.TrimSpace(string(kept))
-		if got := p.status("/rooms", "X-API-Key", key, "X-User-Id", "alice"); got != http.StatusOK || !strings.Contains(p.out.String(), key) {
+		if got := p.status("/rooms", "X-API-Key", key, "X-User-Id",
+			"alice"); got != http.StatusOK || !strings.Contains(p.out.String(), key) {
 			t.Errorf("the kept key: status %d, printed:\n%s", got, p.out.String())
 		}
 		if strings.Contains(p.log.String(), key) {
@@ -212,7 +215,8 @@ func TestConfigPrintsWithoutSecrets(t *testing.T) {
 	for _, v := range decoded[[]Value](m, "config") {
 		values[v.Name] = v
 	}
-	if got, want := values["SHUTDOWN_DRAIN_TIMEOUT"], (Value{Name: "SHUTDOWN_DRAIN_TIMEOUT", Value: "7s", Source: "environment"}); got != want {
+	if got, want := values["SHUTDOWN_DRAIN_TIMEOUT"], (Value{Name: "SHUTDOWN_DRAIN_TIMEOUT", Value: "7s",
+		Source: "environment"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if out := m.must("config"); strings.Contains(out, longSecret) || !strings.Contains(out, redacted) {

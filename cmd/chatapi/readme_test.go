@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,9 +12,10 @@ import (
 	"testing"
 )
 
-func readme(t *testing.T) string {
+// document reads a page of the repository.
+func document(t *testing.T, path ...string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	text, err := os.ReadFile(filepath.Join(append([]string{"..", ".."}, path...)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +42,7 @@ func TestTheREADMEListsTheSettingsThereAre(t *testing.T) {
 		}
 		fmt.Fprintf(&want, "| %s | %s | %s |\n", name, value, strings.ReplaceAll(s.help, "|", `\|`))
 	}
-	_, after, _ := strings.Cut(readme(t), "kept equal to the program's table by a test -->\n")
+	_, after, _ := strings.Cut(document(t, "README.md"), "kept equal to the program's table by a test -->\n")
 	got, _, _ := strings.Cut(after, "<!-- end of settings -->")
 	if got != want.String() {
 		t.Errorf("the README has\n%s\nand the program\n%s", got, want.String())
@@ -54,7 +57,7 @@ func TestWhatIsToBePastedWorks(t *testing.T) {
 	until(t, "the demo is printed", func() bool { return strings.Contains(p.out.String(), "Ctrl-C") })
 	_, printed, _ := strings.Cut(p.out.String(), "another terminal:\n")
 	printed, _, _ = strings.Cut(printed, "Be bob")
-	_, block, _ := strings.Cut(readme(t), "They look like this:\n\n```sh\n")
+	_, block, _ := strings.Cut(document(t, "README.md"), "They look like this:\n\n```sh\n")
 	block, _, _ = strings.Cut(block, "```")
 	block = strings.ReplaceAll(block, "http://127.0.0.1:8080", p.base)
 	for name, script := range map[string]string{"--dev": printed, "README": block} {
@@ -67,5 +70,32 @@ func TestWhatIsToBePastedWorks(t *testing.T) {
 	}
 	if code := p.stop(syscall.SIGTERM); code != 0 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestTheOperationsPageListsTheMetricsThereAre(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "ADMIN_ADDR=127.0.0.1:0")
+	p := m.serve()
+	p.status("/health")
+	res, err := http.Get("http://" + p.logged().Admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "| Metric | |\n|---|---|\n"
+	for line := range strings.Lines(string(body)) {
+		if rest, ok := strings.CutPrefix(line, "# HELP chatapi_"); ok {
+			name, help, _ := strings.Cut(strings.TrimSpace(rest), " ")
+			want += fmt.Sprintf("| `chatapi_%s` | %s |\n", name, help)
+		}
+	}
+	_, after, _ := strings.Cut(document(t, "docs", "operations.md"), "a tenant, room or user as a label.\n\n")
+	if got, _, _ := strings.Cut(after, "\nWorth an alert"); got != want {
+		t.Errorf("docs/operations.md has\n%s\nand the server\n%s", got, want)
 	}
 }

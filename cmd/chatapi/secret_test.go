@@ -24,10 +24,12 @@ func TestASecretPrintsAsRedactedWhateverPrintsIt(t *testing.T) {
 	log := slog.New(slog.NewJSONHandler(&logged, nil))
 	log.Info("x", "secret", s, "pointer", &s, "held", held, "group", slog.GroupValue(slog.Any("s", s)))
 	for _, printed := range []string{
-		s.String(), fmt.Sprint(s), fmt.Sprint(held), fmt.Sprintf("%s %v %+v %#v %q %x %d %T", s, s, s, s, s, s, s, s), fmt.Sprintf("%#v %+v", held, held),
+		s.String(), fmt.Sprint(s), fmt.Sprint(held), fmt.Sprintf("%s %v %+v %#v %q %x %d %T", s, s, s, s, s, s, s, s),
+		fmt.Sprintf("%#v %+v", held, held),
 		fmt.Sprintln(&s), fmt.Errorf("x: %v", s).Error(), string(encoded), logged.String(),
 	} {
-		if strings.Contains(printed, "hunter2") || strings.Contains(printed, fmt.Sprintf("%x", "hunter2")) || !strings.Contains(printed, redacted) {
+		if strings.Contains(printed, "hunter2") || strings.Contains(printed, fmt.Sprintf("%x",
+			"hunter2")) || !strings.Contains(printed, redacted) {
 			t.Errorf("printed as %s", printed)
 		}
 	}
@@ -38,7 +40,8 @@ func TestASecretPrintsAsRedactedWhateverPrintsIt(t *testing.T) {
 
 func TestCredentialsAreCleanedFromLogs(t *testing.T) {
 	t.Parallel()
-	key, jwt := "sk_sLW-TGj4KB7dAc1bN42J5b3vTFKLbW_L-DIRK0gPqqc", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+	key, jwt := "sk_sLW-TGj4KB7dAc1bN42J5b3vTFKLbW_L-DIRK0gPqqc",
+		"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 	ticket, hook, master := "wst_sLW-TGj4KB7dAc1bN42J5b3vTFKLbW_L", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", longSecret
 	cfg := &Config{LogFormat: "json", MasterAPIKey: Secret{master}}
 	for _, format := range []string{"json", "text"} {

@@ -27,6 +27,7 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 		return err
 	}
 	log := newLogger(cfg, c.err)
+	slog.SetDefault(log) // for what a library prints on its own
 	ctx, restoreSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer restoreSignals()
 	a, closeStore, err := newApp(ctx, cfg, log)
@@ -139,13 +140,14 @@ func (a *app) forceExitLater() {
 // listeners are the open doors of the server, each with the server behind it.
 type listeners struct {
 	public  net.Listener
+	admin   string // address, or off
 	servers []*http.Server
 	doors   []net.Listener
 }
 
 // listen opens the doors and serves none yet.
 func (a *app) listen() (*listeners, error) {
-	l := &listeners{}
+	l := &listeners{admin: "off"}
 	var err error
 	if l.public, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
 		return nil, fmt.Errorf("LISTEN_ADDR: %w", err)
@@ -156,6 +158,7 @@ func (a *app) listen() (*listeners, error) {
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("ADMIN_ADDR: %w (set another address, or off)", err), l.close())
 		}
+		l.admin = door.Addr().String()
 		l.add(door, plainServer(a.admin, a.log))
 	}
 	if door, err := listenOperator(a.cfg.socketPath()); err == nil {
@@ -169,7 +172,8 @@ func (a *app) listen() (*listeners, error) {
 // plainServer is for the operator's own doors: a profile may take a minute to write.
 func plainServer(h http.Handler, log *slog.Logger) *http.Server {
 	const slow = 10 * time.Second
-	return &http.Server{Handler: h, ReadHeaderTimeout: slow, ReadTimeout: slow, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
+	return &http.Server{Handler: h, ReadHeaderTimeout: slow, ReadTimeout: slow, ErrorLog: errorLog}
 }
 
 func (l *listeners) add(door net.Listener, server *http.Server) {
@@ -216,7 +220,7 @@ func (l *listeners) shutdown(ctx context.Context, log *slog.Logger) (wait func()
 
 // announce says where the server is, and what an operator should know about how it was set up.
 func (a *app) announce(ctx context.Context, l *listeners) {
-	a.log.Info("listening", "address", l.address(), "version", version(), "store", a.cfg.DataPath, "admin", orOff(a.cfg.AdminAddr))
+	a.log.Info("listening", "address", l.address(), "version", version(), "store", a.cfg.DataPath, "admin", l.admin)
 	if a.cfg.isExposed() {
 		a.log.Warn("plain HTTP is reachable from other machines: put a proxy with TLS in front and name it in TRUSTED_PROXIES")
 	}
@@ -229,13 +233,6 @@ func (a *app) announce(ctx context.Context, l *listeners) {
 	if tenants, _, err := a.tenancy.List(ctx, 0, 1); err == nil && len(tenants) == 0 {
 		a.log.Info("there is no tenant yet: make one with this command", "command", ownName()+" tenant create my-app")
 	}
-}
-
-func orOff(address string) string {
-	if address == "" {
-		return "off"
-	}
-	return address
 }
 
 // ownName is how this program was called, or how it would be called again when go run has hidden it in its cache.

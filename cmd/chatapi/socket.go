@@ -24,7 +24,8 @@ func socketAddress(path string) (string, error) {
 	if short, err := filepath.Rel(dir, path); err == nil && len(short) <= maxSocketPath {
 		return short, nil
 	}
-	return "", fmt.Errorf("the path %s is too long for a unix socket (%d bytes at most): use a shorter data directory", path, maxSocketPath)
+	return "", fmt.Errorf("the path %s is too long for a unix socket (%d bytes at most): use a shorter data directory",
+		path, maxSocketPath)
 }
 
 // listenOperator opens the operator's socket. The caller holds the store's lock, so that a socket lying there is the

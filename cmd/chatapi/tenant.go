@@ -120,9 +120,11 @@ func (k *keyCreate) Run(ctx context.Context, c console) error {
 	if k.Signing && k.Name != "" {
 		return errors.New("--name: signing keys have none")
 	}
-	path, body, fields := tenantPath(k.Tenant)+"/keys", map[string]string{"name": k.Name}, []string{"key_id", "name", "api_key", "created_at"}
+	path, body := tenantPath(k.Tenant)+"/keys", map[string]string{"name": k.Name}
+	fields := []string{"key_id", "name", "api_key", "created_at"}
 	if k.Signing {
-		path, body, fields = tenantPath(k.Tenant)+"/signing-keys", map[string]string{}, []string{"kid", "secret", "created_at"}
+		path, body = tenantPath(k.Tenant)+"/signing-keys", map[string]string{}
+		fields = []string{"kid", "secret", "created_at"}
 	}
 	answer, err := operate(ctx, c, http.MethodPost, path, body)
 	if err != nil {
@@ -165,7 +167,7 @@ func withOperator(ctx context.Context, c console, use func(*operatorClient) erro
 	if err != nil {
 		return err
 	}
-	op, err := openOperator(ctx, cfg)
+	op, err := openOperator(ctx, c, cfg)
 	if err != nil {
 		return err
 	}

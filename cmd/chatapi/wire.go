@@ -48,12 +48,14 @@ var (
 
 	applicationSet = wire.NewSet(
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
-		application.NewDelivery, application.NewUpkeep, newFanout, wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
+		application.NewDelivery, application.NewUpkeep, newFanout,
+		wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
 	)
 	inboundSet = wire.NewSet(
 		wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)),
 		newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New,
-		newRESTConfig, wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Delivery", "Tenancy", "Prober", "IDs", "Logger", "Config"),
+		newRESTConfig,
+		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Delivery", "Tenancy", "Prober", "IDs", "Logger", "Config"),
 		wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

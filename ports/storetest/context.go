@@ -43,7 +43,8 @@ func (f *fixture) doesNotRun(ctx context.Context, room domain.RoomID, want error
 	})
 	wantError(f.t, "Update", err, want)
 	send := f.newSend("ann", domain.Draft{Content: "never"})
-	_, err = f.db.Append(ctx, f.tenant, domain.Intent{Room: room, Sender: "ann"}, func(s domain.Snapshot) (domain.Change, error) {
+	in := domain.Intent{Room: room, Sender: "ann"}
+	_, err = f.db.Append(ctx, f.tenant, in, func(s domain.Snapshot) (domain.Change, error) {
 		f.t.Error("decide ran although its context had ended")
 		return send.Decide(s)
 	})
@@ -61,7 +62,8 @@ func contextIsIgnoredOnceStarted(f *fixture) {
 	equal(f.t, "Update, cancelled while it ran", err, nil)
 	ctx, cancel = context.WithCancel(f.t.Context())
 	send := f.newSend("bob", domain.Draft{Content: "stored all the same"})
-	_, err = f.db.Append(ctx, f.tenant, domain.Intent{Room: room.ID, Sender: "bob"}, func(s domain.Snapshot) (domain.Change, error) {
+	in := domain.Intent{Room: room.ID, Sender: "bob"}
+	_, err = f.db.Append(ctx, f.tenant, in, func(s domain.Snapshot) (domain.Change, error) {
 		cancel()
 		return send.Decide(s)
 	})

@@ -129,7 +129,8 @@ func marksNeedMembership(f *fixture) {
 	f.sendMany(room.ID, "ann", 3)
 	f.removeMember(room.ID, "bob")
 	f.see("bob", "phone", 0)
-	equal(f.t, "the mark of one who left", f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 2}).DeliveredSeq, int64(2))
+	left := f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 2})
+	equal(f.t, "the mark of one who left", left.DeliveredSeq, int64(2))
 	f.unchanged(room.ID, func() {
 		f.update(func(tx ports.Tx) error {
 			_, err := tx.RaiseMark(room.ID, "eve", "phone", domain.Mark{DeliveredSeq: 1})

@@ -254,7 +254,8 @@ func (f *fixture) isNoTenant(id domain.TenantID, room domain.RoomID) {
 	ctx, now := f.t.Context(), f.now()
 	never := func(what string) { f.t.Errorf("%s ran its closure for an unknown tenant", what) }
 	_, tenantErr := f.db.Tenant(ctx, id)
-	_, appendErr := f.db.Append(ctx, id, domain.Intent{Room: room, Sender: "ann"}, func(domain.Snapshot) (domain.Change, error) {
+	in := domain.Intent{Room: room, Sender: "ann"}
+	_, appendErr := f.db.Append(ctx, id, in, func(domain.Snapshot) (domain.Change, error) {
 		never("Append")
 		return domain.Change{}, errLooked
 	})

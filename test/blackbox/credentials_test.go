@@ -117,8 +117,9 @@ func tokens(t *testing.T, s *harness.Server) map[string]string {
 		return head + "." + parts[1] + "."
 	}
 	return map[string]string{
-		"alg none": algorithm("none"), "alg None": algorithm("None"), "alg nOnE": algorithm("nOnE"), "alg HS256 unsigned": algorithm("HS256"),
-		"HS384": sign(jwt.SigningMethodHS384, key, good()), "HS512": sign(jwt.SigningMethodHS512, key, good()),
+		"alg none": algorithm("none"), "alg None": algorithm("None"), "alg nOnE": algorithm("nOnE"),
+		"alg HS256 unsigned": algorithm("HS256"),
+		"HS384":              sign(jwt.SigningMethodHS384, key, good()), "HS512": sign(jwt.SigningMethodHS512, key, good()),
 		"another secret":    sign(jwt.SigningMethodHS256, []byte(strings.Repeat("k", 40)), good()),
 		"an empty secret":   sign(jwt.SigningMethodHS256, []byte{}, good()),
 		"an empty sign":     parts[0] + "." + parts[1] + ".",

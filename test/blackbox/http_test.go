@@ -40,7 +40,9 @@ func TestMethodsPathsAndMediaTypesOutsideTheContract(t *testing.T) {
 	}
 
 	path, body := "/rooms/"+room+"/messages", `{"content":"`+harness.Body("x")+`"}`
-	for _, media := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json; charset=utf-16"} {
+	for _, media := range []string{
+		"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json; charset=utf-16",
+	} {
 		res := harness.Must(alice.With("Content-Type", media).Call("POST", path, body, 415, nil))(t)
 		wantProblem(t, res, "UNSUPPORTED_MEDIA_TYPE", "")
 	}
@@ -99,7 +101,8 @@ func TestCrossOriginAnswersOnlyTheListedOrigin(t *testing.T) {
 	preflight := tenant.Server().Anonymous().With("Origin", listed).With("Access-Control-Request-Method", "POST")
 	res := harness.Must(preflight.With("Access-Control-Request-Headers", "x-api-key").Do(t.Context(), "OPTIONS", "/rooms", nil))(t)
 	allowed := strings.ToLower(res.Header.Get("Access-Control-Allow-Headers"))
-	if res.Status/100 != 2 || !strings.Contains(allowed, "authorization") || strings.Contains(allowed, "x-api-key") || strings.Contains(allowed, "master") {
+	keys := strings.Contains(allowed, "x-api-key") || strings.Contains(allowed, "master")
+	if res.Status/100 != 2 || !strings.Contains(allowed, "authorization") || keys {
 		t.Errorf("preflight: status %d, allowed headers %q", res.Status, allowed)
 	}
 }
@@ -130,6 +133,8 @@ func TestHostileRequestsAreCutAndTheServerLives(t *testing.T) {
 		fmt.Fprintf(&many, "X-H%d: v\r\n", i)
 	}
 	auth := "X-API-Key: " + tenant.Key + "\r\nX-User-Id: alice\r\n"
+	smuggled := "POST /rooms HTTP/1.1\r\nHost: x\r\n" + auth + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+	absolute := "GET http://evil.test/rooms HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n" + auth + "\r\n"
 	for _, c := range []struct {
 		name, request string
 		want          []int
@@ -139,12 +144,12 @@ func TestHostileRequestsAreCutAndTheServerLives(t *testing.T) {
 		{"a URL of 100 KB", "GET /" + strings.Repeat("u", 100_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", []int{414, 431, 0}},
 		{"no host", "GET /rooms HTTP/1.1\r\n" + auth + "\r\n", []int{400}},
 		{"two lengths", "POST /rooms HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", []int{400}},
-		{"length and chunks", "POST /rooms HTTP/1.1\r\nHost: x\r\n" + auth + "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", []int{400, 415, 0}},
+		{"length and chunks", smuggled, []int{400, 415, 0}},
 		{"a negative length", "POST /rooms HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", []int{400}},
 		{"not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", []int{400, 0}},
 		{"HTTP/2 without TLS", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", []int{400, 405, 404, 505, 0}},
 		{"another host", "GET /rooms HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n" + auth + "\r\n", []int{200}},
-		{"an absolute form", "GET http://evil.test/rooms HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n" + auth + "\r\n", []int{200}},
+		{"an absolute form", absolute, []int{200}},
 		{"a header with a line break", "GET /rooms HTTP/1.1\r\nHost: x\r\nX-API-Key: a\r\n b\r\n\r\n", []int{400, 401}},
 		{"CONNECT", "CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n", []int{400, 404, 405}},
 	} {
@@ -193,22 +198,17 @@ func TestSlowRequestsAreCut(t *testing.T) {
 	wantLive(t, alice, room)
 }
 
-func TestEveryAnswerCarriesItsRequestIDAndRateLimit(t *testing.T) {
+func TestEveryAnswerCarriesItsRequestID(t *testing.T) {
 	t.Parallel()
-	s := harness.Start(t, harness.Options{})
-	tenant := harness.Must(s.NewTenantWith("limited", map[string]any{"rate_limit": 5}))(t)
-	free := harness.Must(s.NewTenant("free"))(t)
-	alice := tenant.User("alice")
-	limited := 0
-	for range 30 {
-		res := harness.Must(alice.Do(t.Context(), "GET", "/rooms", nil))(t)
-		if res.Header.Get("X-Request-Id") == "" {
-			t.Errorf("no X-Request-Id in %v", res.Header)
-		}
-		if res.Status == http.StatusTooManyRequests {
-			limited++
+	tenant := tenantOf(t, harness.Options{})
+	seen := map[string]bool{}
+	for _, path := range []string{"/health", "/rooms", "/rooms/room_x", "/nothing", "/v2/rooms"} {
+		for range 3 {
+			id := harness.Must(tenant.User("alice").Do(t.Context(), "GET", path, nil))(t).Header.Get("X-Request-Id")
+			if id == "" || seen[id] {
+				t.Errorf("GET %s: request id %q, want one that no other answer had", path, id)
+			}
+			seen[id] = true
 		}
 	}
-	t.Logf("%d of 30 requests were limited", limited)
-	harness.Must(free.User("alice").Call("GET", "/rooms", nil, 200, nil))(t)
 }

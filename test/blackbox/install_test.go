@@ -47,7 +47,8 @@ func TestWithoutSecretsNobodyIsAnOperator(t *testing.T) {
 	t.Parallel()
 	s := harness.Start(t, harness.Options{Bare: true, Env: map[string]string{"DATABASE_DSN": seedDSN}})
 	for _, key := range []string{"", "x", s.MasterKey} {
-		res := harness.Must(s.Anonymous().With("X-Master-Key", key).Call(http.MethodPost, "/admin/tenants", `{"name":"x"}`, 401, nil))(t)
+		claimant := s.Anonymous().With("X-Master-Key", key)
+		res := harness.Must(claimant.Call(http.MethodPost, "/admin/tenants", `{"name":"x"}`, 401, nil))(t)
 		wantProblem(t, res, "AUTHENTICATION_ERROR", "")
 	}
 }
@@ -96,7 +97,8 @@ func TestAFirstMessageGoesFromSocketToSocket(t *testing.T) {
 	if rest := harness.Must(bob.Page(room.RoomID, 0, 10))(t); len(rest) != 1 || rest[0].MessageID != stored.MessageID {
 		t.Errorf("the history over REST: %+v", rest)
 	}
-	if answer := harness.Must(b.Request(map[string]any{"type": "ack", "room_id": room.RoomID, "seq": 1}))(t); answer.Type != "reply" {
+	ack := map[string]any{"type": "ack", "room_id": room.RoomID, "seq": 1}
+	if answer := harness.Must(b.Request(ack))(t); answer.Type != "reply" {
 		t.Errorf("ack: %s", answer.Raw)
 	}
 }

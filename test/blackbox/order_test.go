@@ -137,7 +137,8 @@ func TestARetriedClientIDGivesOneMessage(t *testing.T) {
 	res = harness.Must(alice.Call("POST", "/rooms/"+room.RoomID+"/messages", other, 409, nil))(t)
 	wantProblem(t, res, "CONFLICT", "")
 	var refused *harness.FrameError
-	if _, _, err := socket.Send(room.RoomID, harness.Body("not the same"), "same"); !errors.As(err, &refused) || refused.Frame.Code != "CONFLICT" {
+	_, _, err := socket.Send(room.RoomID, harness.Body("not the same"), "same")
+	if !errors.As(err, &refused) || refused.Frame.Code != "CONFLICT" {
 		t.Errorf("another message under a known client_id: %v, want CONFLICT", err)
 	}
 }

@@ -175,7 +175,8 @@ func TestEachDeviceContinuesWhereItsOwnMarkIs(t *testing.T) {
 	phone, tablet := connect(t, bob, "device_id", "phone"), connect(t, bob, "device_id", "tablet")
 	harness.Must(phone.AwaitMessage(room, 3))(t)
 	harness.Must(tablet.AwaitMessage(room, 3))(t)
-	if answer := harness.Must(phone.Request(map[string]any{"type": "ack", "room_id": room, "seq": 3}))(t); answer.Type != "reply" {
+	ack := map[string]any{"type": "ack", "room_id": room, "seq": 3}
+	if answer := harness.Must(phone.Request(ack))(t); answer.Type != "reply" {
 		t.Fatalf("ack of the phone: %s", answer.Raw)
 	}
 	awaitAck(t, bob, room, "phone", 3)

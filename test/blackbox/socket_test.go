@@ -24,7 +24,8 @@ func TestBadFramesGetAnErrorAndTheSocketLives(t *testing.T) {
 
 	frames := map[string]string{
 		"an unknown type": `{"type":"dance"}`, "no type": `{}`, "a type of a number": `{"type":7}`, "no JSON": `hello`, "null": `null`,
-		"an array": `[]`, "truncated": `{"type":"ping"`, "trailing data": `{"type":"ping"}{}`, "two types": `{"type":"ping","type":"ping"}`,
+		"an array": `[]`, "truncated": `{"type":"ping"`, "trailing data": `{"type":"ping"}{}`,
+		"two types":      `{"type":"ping","type":"ping"}`,
 		"a case variant": `{"type":"ping","Type":"ping"}`, "an empty frame": ``, "data of a list": `{"type":"ack","data":[1]}`,
 		"a request_id too long": `{"type":"ping","request_id":"` + strings.Repeat("r", 65) + `"}`,
 		"ack without a room":    `{"type":"ack","seq":1}`,
@@ -229,16 +230,18 @@ func TestHandshakesOutsideTheProtocol(t *testing.T) {
 	room := harness.Must(alice.CreateRoom("group", "bob"))(t).RoomID
 	key := base64.StdEncoding.EncodeToString([]byte("0123456789abcdef"))
 	auth := "Host: x\r\nX-API-Key: " + tenant.Key + "\r\nX-User-Id: alice\r\n"
-	up := "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+	up := auth + "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+	keyed := "Sec-WebSocket-Key: " + key + "\r\n"
+	const thirteen = "Sec-WebSocket-Version: 13\r\n"
 	for _, c := range []struct {
 		name, request string
 		want          []int
 	}{
-		{"version 12", "GET /ws HTTP/1.1\r\n" + auth + up + "Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: " + key + "\r\n\r\n", []int{400, 426}},
-		{"no key", "GET /ws HTTP/1.1\r\n" + auth + up + "Sec-WebSocket-Version: 13\r\n\r\n", []int{400}},
-		{"a short key", "GET /ws HTTP/1.1\r\n" + auth + up + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: YWJj\r\n\r\n", []int{400}},
-		{"POST", "POST /ws HTTP/1.1\r\n" + auth + up + "Sec-WebSocket-Version: 13\r\nContent-Length: 0\r\nSec-WebSocket-Key: " + key + "\r\n\r\n", []int{400, 405}},
-		{"HTTP/1.0", "GET /ws HTTP/1.0\r\n" + auth + up + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + key + "\r\n\r\n", []int{400, 426, 505}},
+		{"version 12", "GET /ws HTTP/1.1\r\n" + up + "Sec-WebSocket-Version: 12\r\n" + keyed + "\r\n", []int{400, 426}},
+		{"no key", "GET /ws HTTP/1.1\r\n" + up + thirteen + "\r\n", []int{400}},
+		{"a short key", "GET /ws HTTP/1.1\r\n" + up + thirteen + "Sec-WebSocket-Key: YWJj\r\n\r\n", []int{400}},
+		{"POST", "POST /ws HTTP/1.1\r\n" + up + thirteen + "Content-Length: 0\r\n" + keyed + "\r\n", []int{400, 405}},
+		{"HTTP/1.0", "GET /ws HTTP/1.0\r\n" + up + thirteen + keyed + "\r\n", []int{400, 426, 505}},
 		{"a plain GET", "GET /ws HTTP/1.1\r\n" + auth + "Connection: close\r\n\r\n", []int{400, 426}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

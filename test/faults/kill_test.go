@@ -59,17 +59,6 @@ func TestNothingAcknowledgedIsLostInTwentyKills(t *testing.T) {
 	judge(t, rec, watcher, follower, rooms)
 }
 
-// snapshot is what has been acknowledged so far.
-func (r *recorder) snapshot() []checker.Send {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	out := make([]checker.Send, 0, len(r.acked))
-	for _, s := range r.acked {
-		out = append(out, s)
-	}
-	return out
-}
-
 // auditor reads what is new in the rooms after each restart and remembers all that it has ever seen.
 type auditor struct {
 	user  *harness.User
@@ -92,15 +81,14 @@ func (a *auditor) check(t *testing.T, kill int, rooms []string, acked []checker.
 			a.known[m.MessageID], a.last[room] = true, m.Seq
 		}
 	}
-	lost := 0
+	var lost []checker.Send
 	for _, s := range acked {
 		if !a.known[s.ID] {
-			lost++
-			t.Errorf("kill %d: %s (seq %d of %s) was acknowledged and is gone", kill, s.ID, s.Seq, s.Room)
+			lost = append(lost, s)
 		}
 	}
-	if lost > 0 {
-		t.FailNow()
+	if len(lost) > 0 {
+		t.Fatalf("kill %d: %d acknowledged messages are gone, one is seq %d of %s", kill, len(lost), lost[0].Seq, lost[0].Room)
 	}
 }
 
@@ -131,7 +119,7 @@ func judge(t *testing.T, rec *recorder, reader *harness.User, follower *harness.
 		t.Error(v)
 	}
 	sends, acked, resolved := rec.counts()
-	t.Logf("%d attempts, %d messages acknowledged, of which %d by a retry after an unknown outcome; the follower dropped %d duplicates",
+	t.Logf("%d attempts, %d messages acknowledged, %d of them by a retry after an unknown outcome; %d duplicates were dropped",
 		sends, acked, resolved, follower.Duplicates())
 }
 

@@ -53,6 +53,17 @@ func (r *recorder) final(room string, content []checker.Seen) {
 	r.history.Final[room] = content
 }
 
+// snapshot is what has been acknowledged so far.
+func (r *recorder) snapshot() []checker.Send {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]checker.Send, 0, len(r.acked))
+	for _, s := range r.acked {
+		out = append(out, s)
+	}
+	return out
+}
+
 // counts are the attempts, the messages acknowledged, and how many of those were stored by an attempt that nobody heard of.
 func (r *recorder) counts() (sends, acked, resolved int) {
 	r.mu.Lock()
@@ -74,7 +85,9 @@ func (r *recorder) counts() (sends, acked, resolved int) {
 func seen(messages []harness.Message, at int64) []checker.Seen {
 	out := make([]checker.Seen, len(messages))
 	for i, m := range messages {
-		out[i] = checker.Seen{Room: m.RoomID, ID: m.MessageID, Sender: m.SenderID, ClientID: m.ClientID, Seq: m.Seq, Rev: m.Rev, At: at}
+		out[i] = checker.Seen{
+			Room: m.RoomID, ID: m.MessageID, Sender: m.SenderID, ClientID: m.ClientID, Seq: m.Seq, Rev: m.Rev, At: at,
+		}
 	}
 	return out
 }

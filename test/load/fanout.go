@@ -127,6 +127,7 @@ func (b *bench) flatOut(s *socket, who int, room string, w *window) error {
 func (b *bench) reportFanOut(name string, w *window, r result, members int64, target [4]float64) {
 	b.report.high(name, "deliveries", r.received/r.seconds, "per s", target[0])
 	b.report.low(name, "CPU", r.cpu/r.received*1e6, "µs/delivery", target[1])
+	b.report.low(name, "CPU, in bare write(2)s", r.cpu/r.received*1e6/b.writeFloor, "floors", 0)
 	b.report.latency(name, w.took.total(), target[2], target[3])
 	b.report.high(name, "delivered", w.drain(members), "%", allOfIt)
 }

@@ -13,14 +13,14 @@ import (
 
 // floors measure the machine without a server: what no chat server on it can go below.
 func (b *bench) floors() error {
-	if err := b.writeFloor(); err != nil {
+	if err := b.bareWrites(); err != nil {
 		return err
 	}
-	return b.syncFloor()
+	return b.bareSyncs()
 }
 
-// writeFloor is the CPU of one bare write(2) of a 400-byte frame, to 1,000 loopback sockets in turn.
-func (b *bench) writeFloor() error {
+// bareWrites takes the CPU of one bare write(2) of a 400-byte frame, to 1,000 loopback sockets in turn.
+func (b *bench) bareWrites() error {
 	const sockets, rounds, frameSize = 1000, 50, 400
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,7 +62,8 @@ func (b *bench) writeFloor() error {
 		}
 	}
 	after, err := threadCPU()
-	b.report.low("floor", "write(2) of 400 bytes, 1,000 sockets", (after-before).Seconds()*1e6/(sockets*rounds), "µs CPU", 0)
+	b.writeFloor = (after - before).Seconds() * 1e6 / (sockets * rounds)
+	b.report.low("floor", "write(2) of 400 bytes, 1,000 sockets", b.writeFloor, "µs CPU", 0)
 	return err
 }
 
@@ -74,8 +75,8 @@ func threadCPU() (time.Duration, error) {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), err
 }
 
-// syncFloor is how often a second the disk takes 4 KiB for good: write and fdatasync.
-func (b *bench) syncFloor() (err error) {
+// bareSyncs takes how often a second the disk takes 4 KiB for good: write and fdatasync.
+func (b *bench) bareSyncs() (err error) {
 	path := filepath.Join(b.dir, "chatapi-load-sync")
 	f, err := os.Create(path)
 	if err != nil {
@@ -95,9 +96,9 @@ func (b *bench) syncFloor() (err error) {
 		}
 		took = append(took, time.Since(at).Seconds()*1000)
 	}
-	rate := float64(len(took)) / time.Since(began).Seconds()
+	b.syncFloor = float64(len(took)) / time.Since(began).Seconds()
 	slices.Sort(took)
-	b.report.high("floor", "4 KiB write + fdatasync", rate, "per s", 0)
+	b.report.high("floor", "4 KiB write + fdatasync", b.syncFloor, "per s", 0)
 	b.report.low("floor", "4 KiB write + fdatasync, p50", took[len(took)/2], "ms", 0)
 	b.report.low("floor", "4 KiB write + fdatasync, p99", took[len(took)*99/100], "ms", 0)
 	return nil

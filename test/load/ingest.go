@@ -117,6 +117,7 @@ func (b *bench) load(tenant *harness.Tenant, w *window, n int, work func(i int) 
 
 func (b *bench) reportIngest(name string, target [4]float64, w *window, r result) {
 	b.report.high(name, "stored", r.sent/r.seconds, "msg/s", target[0])
+	b.report.high(name, "stored, in bare fdatasyncs", r.sent/r.seconds/b.syncFloor, "floors", 0)
 	b.report.low(name, "CPU", r.cpu/r.sent*1000, "s/1k msg", target[1])
 	b.report.latency(name, w.took.total(), target[2], target[3])
 	b.report.high(name, "delivered to the other", w.drain(1), "%", allOfIt)

@@ -31,6 +31,9 @@ type bench struct {
 	report  *report
 	maxConn int // how many sockets the process may open
 
+	writeFloor float64 // µs of CPU of a bare write(2) to a socket
+	syncFloor  float64 // bare write + fdatasync a second
+
 	profile  string // the folder of profiles; empty = none
 	profiles int
 	running  string // the workload under way
@@ -41,7 +44,6 @@ var workloads = []struct {
 	name string
 	run  func(*bench) error
 }{
-	{"floors", (*bench).floors},
 	{"startup", (*bench).startup},
 	{"W1", (*bench).ingest},
 	{"W2", (*bench).fanOut},
@@ -52,7 +54,7 @@ var workloads = []struct {
 }
 
 func main() {
-	only := flag.String("only", "", "the workloads to run, separated by commas: floors,startup,W1,W2,W3,memory,W4,W5; empty = all")
+	only := flag.String("only", "", "the workloads to run, separated by commas: startup,W1,W2,W3,memory,W4,W5; empty = all")
 	seconds := flag.Float64("seconds", 5, "how long each figure is measured")
 	jsonFile := flag.String("json", "", "also write the figures to this file")
 	dir := flag.String("dir", "", "the folder for the servers' data; empty = the system's temporary folder")
@@ -76,6 +78,10 @@ func (b *bench) run(only, jsonFile string) error {
 		return err
 	}
 	b.maxConn = limit - 500 // the process needs some for itself
+	fmt.Fprintln(os.Stderr, "floors …")
+	if err := b.floors(); err != nil {
+		return err
+	}
 	selected := strings.FieldsFunc(only, func(r rune) bool { return r == ',' })
 	for _, w := range workloads {
 		if len(selected) > 0 && !slices.Contains(selected, w.name) {

@@ -18,7 +18,8 @@ func (b *bench) profileFor(s *harness.Server, span time.Duration) error {
 	if b.profile == "" {
 		return nil
 	}
-	res, err := s.AdminClient().Do(context.Background(), http.MethodGet, fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(span.Seconds()))), nil)
+	path := fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(span.Seconds())))
+	res, err := s.AdminClient().Do(context.Background(), http.MethodGet, path, nil)
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func dial(tenant *harness.Tenant, user string, n int, query string) (*socket, er
 	request := fmt.Sprintf("GET /ws?api_key=%s&user_id=%s%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n\r\n", tenant.Key, url.QueryEscape(user), query, address)
 	if err := s.handshake(request); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, fmt.Errorf("handshake: %w", errors.Join(err, conn.Close()))
 	}
 	return s, nil
 }
@@ -212,7 +212,7 @@ func (s *socket) awaitSync() error {
 		return err
 	}
 	if err := s.read(func(p []byte) bool { return !bytes.HasPrefix(p, isSyncComplete) }); err != nil {
-		return err
+		return fmt.Errorf("replay: %w", err)
 	}
 	return s.conn.SetReadDeadline(time.Time{})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -99,7 +100,8 @@ func (b *bench) comeBack(tenant *harness.Tenant, clients, missed int) error {
 	return nil
 }
 
-// dialUntilAdmitted connects as a good client does: sent away with 503, it comes again after Retry-After.
+// dialUntilAdmitted connects as a good client does: sent away with 503 it comes again after Retry-After, and cut off
+// before an answer (a generator that starves takes longer than the server waits for a request) after a second.
 func dialUntilAdmitted(tenant *harness.Tenant, i int, refused *counter) (*socket, error) {
 	const tries = 20
 	var err error
@@ -108,8 +110,8 @@ func dialUntilAdmitted(tenant *harness.Tenant, i int, refused *counter) (*socket
 		if s, err = dial(tenant, member(i), i, ""); err == nil {
 			return s, nil
 		}
-		var later *busy
-		if !errors.As(err, &later) {
+		later := &busy{time.Second}
+		if !errors.As(err, &later) && !errors.Is(err, io.EOF) {
 			return nil, err
 		}
 		refused.add(i)
