@@ -110,16 +110,6 @@ func (f *flusher) flush(s *Session) {
 	}
 }
 
-// writeFD is one write(2) that does not wait: sockets of the runtime's poller are non-blocking.
-func writeFD(fd uintptr, p []byte) (int, error) {
-	for {
-		n, err := syscall.Write(int(fd), p)
-		if !errors.Is(err, syscall.EINTR) {
-			return max(n, 0), err
-		}
-	}
-}
-
 var chunks = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); return &b }}
 
 // writeSlowly writes until the queue is empty, waiting for the kernel in between. It holds no buffer while it waits.

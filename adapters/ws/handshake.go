@@ -221,7 +221,7 @@ func rawConn(conn net.Conn) syscall.RawConn {
 		_ = tcp.SetWriteBuffer(kernelBuffer)
 	}
 	socket, ok := conn.(syscall.Conn)
-	if !ok {
+	if !ok || !canWriteFD {
 		return nil
 	}
 	raw, err := socket.SyscallConn()
