@@ -25,7 +25,7 @@ build: ## build ./bin/chatapi
 .PHONY: test
 test: tools build ## vet, then every test: units, contracts, and the real binary from outside
 	$(GO) vet ./...
-	$(GO) test $(UNITS)
+	$(GO) test -tags faults $(UNITS)
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -timeout 20m $(WHOLE)
 
 .PHONY: lint
@@ -50,7 +50,7 @@ ci: tools check ci-race ci-whole lint ## what the continuous integration runs
 .PHONY: ci-race
 ci-race:
 	$(GO) vet ./...
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(UNITS)
+	CGO_ENABLED=1 $(GO) test -race -tags faults -timeout 20m $(UNITS)
 
 # The whole server from outside, as it is shipped; then once more built with the race detector, where most goroutines
 # meet. Fault and load tests measure time and disk, which the detector would only distort.

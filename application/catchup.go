@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/chatapi/chatapi/domain"
@@ -85,7 +86,7 @@ func (p *Peer) addTask(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
-		p.tasks = append(p.tasks, t)
+		p.tasks = append(p.tasks, &t)
 	}
 }
 
@@ -123,7 +124,7 @@ func (p *Peer) run(ctx context.Context) {
 			return
 		}
 		if done {
-			p.pop()
+			p.pop(t)
 			continue
 		}
 		if p.pause(drains) {
@@ -140,15 +141,15 @@ func (p *Peer) head() (*task, bool) {
 		p.queued = false
 		return nil, false
 	}
-	t := p.tasks[0]
-	return &t, true
+	return p.tasks[0], true
 }
 
-func (p *Peer) pop() {
+// pop drops a task that is done, unless leaving all rooms has dropped it already.
+func (p *Peer) pop(t *task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.tasks) > 0 {
-		p.tasks[0] = task{}
+	if len(p.tasks) > 0 && p.tasks[0] == t {
+		p.tasks[0] = nil
 		p.tasks = p.tasks[1:]
 	}
 	if len(p.tasks) == 0 {
@@ -195,11 +196,14 @@ func (p *Peer) do(ctx context.Context, t *task) (done bool, err error) {
 
 // step is the next piece of catching up a seat.
 type step struct {
-	frames  []ports.Frame
-	through int64 // where the seat stands when the frames are pushed
+	log     []signal
+	removed bool  // the log ends with room.removed, and the seat with it
+	last    int64 // the room's position in the store, when that was read
+	through int64 // where the seat stands when the log is pushed
 	pos     int64 // where it stood before
 	minSeq  int64
 	turn    int
+	stay    int
 }
 
 // catchUp sends what lies between the seat's position and the room's, from the tail in memory or from the store, and
@@ -238,10 +242,10 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 	if s == nil || s.state != behind {
 		return step{pos: r.last}, settled
 	}
-	st := step{pos: s.pos, through: r.last, minSeq: s.minSeq, turn: s.turn}
+	st := step{pos: s.pos, through: r.last, minSeq: s.minSeq, turn: s.turn, stay: s.stay}
 	switch {
 	case s.until > 0 && s.pos >= s.until:
-		st.frames, st.through = []ports.Frame{p.f.removed(r, s.until)}, s.until
+		st.log, st.through, st.removed = []signal{{Frame: p.f.removed(r, s.until)}}, s.pos, true
 		return st, inTail
 	case s.until == 0 && s.pos >= r.last:
 		if s.state = live; s.pos > r.last {
@@ -249,24 +253,40 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 		}
 		return st, settled
 	}
-	frames, ok := r.tail.after(s.pos)
-	if !ok {
+	log, ok := r.tail.after(s.pos)
+	if !ok || s.until > r.last {
 		return st, unread
 	}
-	st.frames = frames
-	if s.until > 0 {
-		st.frames, st.through = upTo(frames, s.until), s.until
+	s.endBy(log)
+	if st.log = log; s.until > 0 {
+		st.log, st.through = upTo(log, s.until), s.until
 	}
 	return st, inTail
 }
 
-func upTo(frames []ports.Frame, rev int64) []ports.Frame {
-	for i, frame := range frames {
-		if frame.Rev > rev {
-			return frames[:i]
+// endBy looks for the removal of the seat's user in a stretch of the log that ends at the room's position: the seat may
+// have been taken just after the removal, by a client that was a member a moment before. The caller holds the room's mu.
+func (s *seat) endBy(log []signal) {
+	for _, step := range log {
+		if !slices.Contains(step.users, s.peer.caller.User) {
+			continue
+		}
+		switch step.Kind {
+		case domain.EventMemberRemoved:
+			s.until = step.Rev
+		case domain.EventMemberAdded:
+			s.until = 0
 		}
 	}
-	return frames
+}
+
+func upTo(log []signal, rev int64) []signal {
+	for i, step := range log {
+		if step.Rev > rev {
+			return log[:i]
+		}
+	}
+	return log
 }
 
 func (f *Fanout) removed(r *liveRoom, rev int64) ports.Frame {
@@ -285,13 +305,15 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 	err := p.f.store.View(ctx, r.tenant, func(v ports.Reader) error {
 		room, member, err := v.Access(r.id, p.caller.User)
 		if errors.Is(err, domain.ErrRoomNotFound) || err == nil && member == nil {
-			st.through, until = st.pos, max(st.pos, 1)
+			until = max(st.pos, 1)
+			st.through = until
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if st.through = room.LastRev; !member.IsActive() {
+		st.through, st.last = room.LastRev, room.LastRev
+		if !member.IsActive() {
 			st.through, until = member.LeftRev, member.LeftRev
 		}
 		events, err = v.Events(ports.EventQuery{Room: r.id, After: st.pos, Through: st.through, MinSeq: st.minSeq, Limit: catchupStep})
@@ -304,46 +326,44 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 		return errLogBehind
 	}
 	for _, e := range events {
-		st.frames = append(st.frames, newSignal(p.f.enc, e).Frame)
+		st.log = append(st.log, newSignal(p.f.enc, e))
 	}
 	if len(events) == catchupStep {
 		st.through = events[len(events)-1].Rev
 	}
-	p.learn(r, st.frames, until)
+	p.learn(r, st, until)
 	return nil
 }
 
-// learn notes what a read of the store taught: the end of a membership, or frames the room's tail can keep for others.
-func (p *Peer) learn(r *liveRoom, frames []ports.Frame, until int64) {
+// learn notes what a read of the store taught: the end of a membership, or steps the room's tail can keep for others.
+func (p *Peer) learn(r *liveRoom, st *step, until int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s := r.seatOf(p); s != nil && until > 0 {
-		s.until = until
+	if s := r.seatOf(p); s != nil && s.stay == st.stay && (until > 0 || st.last >= s.until) {
+		s.until = until // a member in the store, above an earlier removal, has come back since
 	}
-	n := len(frames)
-	if n > 0 && frames[n-1].Rev == r.last && frames[0].Rev == r.last-int64(n)+1 {
-		p.f.tailBytes.Add(int64(r.tail.fill(frames)))
+	n := len(st.log)
+	if n > 0 && !r.gone && st.log[n-1].Rev == r.last && st.log[0].Rev == r.last-int64(n)+1 {
+		p.f.tailBytes.Add(int64(r.tail.fill(st.log)))
 	}
 }
 
-// pushAll pushes a step's frames and moves the seat along; false when the socket is full.
+// pushAll pushes a step and moves the seat along; false when the socket is full.
 func (p *Peer) pushAll(t *task, st step) bool {
-	for _, frame := range st.frames {
-		if frame.Seq > 0 && frame.Seq < st.minSeq {
+	for _, sig := range st.log {
+		if sig.Seq > 0 && sig.Seq < st.minSeq {
 			continue
 		}
-		if !p.sink.Push(frame) {
+		if !p.sink.Push(sig.Frame) {
 			p.f.counters.overflows.Add(1)
-			p.moveTo(t.room, frame.Rev-1, st.turn)
+			p.moveTo(t.room, sig.Rev-1, st.turn)
 			return false
 		}
 		p.f.counters.pushed.Add(1)
-		p.count(t, frame)
-		if frame.Kind == domain.EventRoomRemoved {
-			t.room.vacate(p, p.f.clock.Now())
-			p.forget(t.room)
-			return true
-		}
+		p.count(t, sig.Frame)
+	}
+	if st.removed {
+		t.room.release(p, st.stay, p.f.clock.Now())
 	}
 	p.moveTo(t.room, st.through, st.turn)
 	return true

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,33 +19,33 @@ type Delivery struct {
 	log   *slog.Logger
 
 	mu      sync.Mutex
-	pending map[domain.TenantID]map[deviceRoom]domain.Mark
-	seen    map[domain.TenantID]map[device]int64 // what a device has learned of its user's removals
+	pending map[device]*confirmed
 }
 
+// device is one device of one user.
 type device struct {
+	tenant domain.TenantID
 	user   domain.UserID
-	device domain.DeviceID
+	id     domain.DeviceID
 }
 
-type deviceRoom struct {
-	device
-	room domain.RoomID
+// confirmed is what a device has confirmed and the store does not know yet.
+type confirmed struct {
+	marks   map[domain.RoomID]domain.Mark
+	seen    bool
+	userRev int64 // what it has learned of its user's removals
 }
 
 const (
 	markFlush    = 500 * time.Millisecond // half of the promised second: a flush may have to wait for a commit
-	marksPerJob  = 200                    // one closure stays far below 5 ms
+	devicesAJob  = 100                    // in one write: its closure stays far below 5 ms
+	flushWrites  = 16                     // at a time; they share commits
 	flushTimeout = 10 * time.Second
 )
 
 // NewDelivery wires the use case.
 func NewDelivery(store ports.Store, clock ports.Clock, log *slog.Logger) *Delivery {
-	return &Delivery{
-		store: store, clock: clock, log: log,
-		pending: map[domain.TenantID]map[deviceRoom]domain.Mark{},
-		seen:    map[domain.TenantID]map[device]int64{},
-	}
+	return &Delivery{store: store, clock: clock, log: log, pending: map[device]*confirmed{}}
 }
 
 // Ack confirms delivery of a room up to seq, durably. It only raises; above the room's last_seq it is refused. rev is
@@ -66,7 +67,7 @@ func (d *Delivery) AckSoon(ctx context.Context, c Caller, room domain.RoomID, de
 		return checkAck(r, c, room, seq, rev)
 	})
 	if err == nil {
-		d.note(c.Tenant.ID, deviceRoom{device{c.User, dev}, room}, mark)
+		d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{marks: map[domain.RoomID]domain.Mark{room: mark}})
 	}
 	return err
 }
@@ -96,28 +97,27 @@ func checkAck(r ports.Reader, c Caller, id domain.RoomID, seq, rev int64) (domai
 	return domain.Mark{DeliveredSeq: seq, DeliveredRev: rev}, nil
 }
 
-func (d *Delivery) note(tenant domain.TenantID, at deviceRoom, mark domain.Mark) {
+// note adds to what is pending of a device.
+func (d *Delivery) note(at device, more *confirmed) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	marks := d.pending[tenant]
-	if marks == nil {
-		marks = map[deviceRoom]domain.Mark{}
-		d.pending[tenant] = marks
+	c := d.pending[at]
+	if c == nil {
+		d.pending[at] = more
+		return
 	}
-	marks[at] = marks[at].Raise(mark)
+	if c.marks == nil {
+		c.marks = map[domain.RoomID]domain.Mark{}
+	}
+	for room, mark := range more.marks {
+		c.marks[room] = c.marks[room].Raise(mark)
+	}
+	c.seen, c.userRev = c.seen || more.seen, max(c.userRev, more.userRev)
 }
 
-// Learned notes that a device has been told of its user's removals up to userRev.
+// Learned notes that a device was seen, and that it has been told of its user's removals up to userRev.
 func (d *Delivery) Learned(c Caller, dev domain.DeviceID, userRev int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	devices := d.seen[c.Tenant.ID]
-	if devices == nil {
-		devices = map[device]int64{}
-		d.seen[c.Tenant.ID] = devices
-	}
-	at := device{c.User, dev}
-	devices[at] = max(devices[at], userRev)
+	d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{seen: true, userRev: userRev})
 }
 
 // Run writes what sockets confirmed every markFlush, and once more when ctx ends.
@@ -140,61 +140,70 @@ func (d *Delivery) Run(ctx context.Context) error {
 // Flush writes what is pending now. What cannot be written stays pending: a mark is repeated harmlessly.
 func (d *Delivery) Flush(ctx context.Context) {
 	d.mu.Lock()
-	pending, seen := d.pending, d.seen
-	d.pending, d.seen = map[domain.TenantID]map[deviceRoom]domain.Mark{}, map[domain.TenantID]map[device]int64{}
+	pending := d.pending
+	d.pending = map[device]*confirmed{}
 	d.mu.Unlock()
-	for tenant, marks := range pending {
-		d.flushMarks(ctx, tenant, marks)
+	tenants := map[domain.TenantID][]device{}
+	for at := range pending {
+		tenants[at.tenant] = append(tenants[at.tenant], at)
 	}
-	for tenant, devices := range seen {
-		d.flushSeen(ctx, tenant, devices)
+	var writes sync.WaitGroup
+	slots := make(chan struct{}, flushWrites)
+	for _, devices := range tenants {
+		for part := range slices.Chunk(devices, devicesAJob) {
+			slots <- struct{}{}
+			writes.Go(func() {
+				d.write(ctx, part, pending)
+				<-slots
+			})
+		}
+	}
+	writes.Wait()
+}
+
+// flushDevice writes what is pending of one device, for a connect that is about to read its marks.
+func (d *Delivery) flushDevice(ctx context.Context, c Caller, dev domain.DeviceID) {
+	at := device{c.Tenant.ID, c.User, dev}
+	d.mu.Lock()
+	pending := d.pending[at]
+	delete(d.pending, at)
+	d.mu.Unlock()
+	if pending != nil {
+		d.write(ctx, []device{at}, map[device]*confirmed{at: pending})
 	}
 }
 
-func (d *Delivery) flushMarks(ctx context.Context, tenant domain.TenantID, marks map[deviceRoom]domain.Mark) {
-	batch := make(map[deviceRoom]domain.Mark, min(len(marks), marksPerJob))
-	write := func() {
-		if err := d.writeMarks(ctx, tenant, batch); err != nil {
-			d.log.Warn("marks not written yet", "error", err, "marks", len(batch))
-			for at, mark := range batch {
-				d.note(tenant, at, mark)
-			}
-		}
-		clear(batch)
-	}
-	for at, mark := range marks {
-		if batch[at] = mark; len(batch) == marksPerJob {
-			write()
-		}
-	}
-	if len(batch) > 0 {
-		write()
-	}
-}
-
-// writeMarks skips marks whose room or membership is gone by now: nobody will ask for them again.
-func (d *Delivery) writeMarks(ctx context.Context, tenant domain.TenantID, marks map[deviceRoom]domain.Mark) error {
-	return ignoreGone(d.store.Update(ctx, tenant, func(tx ports.Tx) error {
-		for at, mark := range marks {
-			if _, err := tx.RaiseMark(at.room, at.user, at.device.device, mark); ignoreGone(err) != nil {
-				return err
-			}
-		}
-		return nil
-	}))
-}
-
-func (d *Delivery) flushSeen(ctx context.Context, tenant domain.TenantID, devices map[device]int64) {
+// write stores what devices of one tenant have confirmed, or puts it back.
+func (d *Delivery) write(ctx context.Context, devices []device, pending map[device]*confirmed) {
 	now := d.clock.Now()
-	err := ignoreGone(d.store.Update(ctx, tenant, func(tx ports.Tx) error {
-		for at, userRev := range devices {
-			if err := tx.SeeDevice(at.user, at.device, userRev, now); err != nil {
+	err := d.store.Update(ctx, devices[0].tenant, func(tx ports.Tx) error {
+		for _, at := range devices {
+			if err := writeConfirmed(tx, at, pending[at], now); err != nil {
 				return err
 			}
 		}
 		return nil
-	}))
-	if err != nil {
-		d.log.Warn("devices not noted", "error", err, "devices", len(devices))
+	})
+	if ignoreGone(err) == nil {
+		return
 	}
+	d.log.Warn("marks not written yet", "error", err, "devices", len(devices))
+	for _, at := range devices {
+		d.note(at, pending[at])
+	}
+}
+
+// writeConfirmed skips marks whose room or membership is gone by now: nobody will ask for them again.
+func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) error {
+	if c.seen {
+		if err := tx.SeeDevice(at.user, at.id, c.userRev, now); err != nil {
+			return err
+		}
+	}
+	for room, mark := range c.marks {
+		if _, err := tx.RaiseMark(room, at.user, at.id, mark); ignoreGone(err) != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -159,39 +159,47 @@ func (f *Fanout) receive(at int, s ports.Signal) {
 	}
 }
 
-// deliver gives one event to the room's sockets on this node, after letting in the sockets of users whom the event
-// itself makes members.
+// deliver gives one event to the room's sockets on this node. A room that nobody here watched is watched from the event
+// on that makes a user with sockets here its member.
 func (f *Fanout) deliver(at int, sig signal) {
-	if sig.Kind == domain.EventRoomCreated || sig.Kind == domain.EventMemberAdded {
-		f.admit(sig)
-	}
-	if r := f.shards[at].find(sig.Room); r != nil {
-		r.deliver(f, sig)
+	s := &f.shards[at]
+	for {
+		r := s.find(sig.Room)
+		if r == nil && sig.admits() && len(f.newcomers(sig)) > 0 {
+			r, _ = s.findOrAdd(sig.Room, sig.tenant, sig.Rev-1)
+		}
+		if r == nil || r.deliver(f, sig) {
+			return
+		}
 	}
 }
 
-// admit seats the sockets of new members at the position just before the event.
-func (f *Fanout) admit(sig signal) {
+// admits reports whether the event makes its users members.
+func (s signal) admits() bool {
+	return s.Kind == domain.EventRoomCreated || s.Kind == domain.EventMemberAdded
+}
+
+// newcomers are the sockets of the users whom an event makes members.
+func (f *Fanout) newcomers(sig signal) (peers []*Peer) {
 	for _, user := range sig.users {
-		for _, p := range f.peersOf(tenantUser{sig.tenant, user}) {
-			f.seat(p, sig.Room, sig.Rev-1, sig.Rev-1, 0, false)
-			p.kick()
-		}
+		peers = append(peers, f.peersOf(tenantUser{sig.tenant, user})...)
 	}
+	return peers
 }
 
 // seat gives a peer its place in a room: everything above pos is still to be sent. last is the room's position as the
-// caller knows it, used when this node did not watch the room yet; created tells that it did not.
-func (f *Fanout) seat(p *Peer, room domain.RoomID, pos, last, minSeq int64, initial bool) (created *liveRoom) {
-	s := &f.shards[shardOf(room)]
+// caller knows it, used when this node did not watch the room yet; added is the room then.
+func (f *Fanout) seat(p *Peer, at place) (added *liveRoom) {
+	s := &f.shards[shardOf(at.room)]
 	for {
-		r, added := s.findOrAdd(room, p.caller.Tenant.ID, last)
-		if r.sit(p, pos, minSeq, initial) {
-			if added {
-				return r
-			}
-			return nil
+		r, isNew := s.findOrAdd(at.room, p.caller.Tenant.ID, at.last)
+		if !r.sit(p, at) {
+			continue
 		}
+		if isNew {
+			return r
+		}
+		return nil
 	}
 }
 

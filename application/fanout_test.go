@@ -33,16 +33,22 @@ const tenant domain.TenantID = "tenant_test"
 
 func startNode(t *testing.T, bus ports.Bus) *node {
 	t.Helper()
+	return startNodeOver(t, bus, func(s ports.Store) ports.Store { return s })
+}
+
+// startNodeOver starts a node whose fan-out reads through a store of the test's.
+func startNodeOver(t *testing.T, bus ports.Bus, over func(ports.Store) ports.Store) *node {
+	t.Helper()
 	store := openStore(t)
 	ids, clock, log := system.IDs{}, system.Clock{}, slog.New(slog.DiscardHandler)
 	if err := store.CreateTenant(t.Context(), domain.Tenant{ID: tenant, Name: "test", CreatedAt: clock.Now()}); err != nil {
 		t.Fatal(err)
 	}
 	n := &node{
-		store: store, messaging: application.NewMessaging(store, store, ids, clock),
+		store: store, messaging: application.NewMessaging(store, store, store, ids, clock),
 		rooms: application.NewRooms(store, ids, clock), delivery: application.NewDelivery(store, clock, log),
 	}
-	n.fanout = application.NewFanout(store, store, bus, plainEncoder{}, n.delivery, clock, log, application.FanoutConfig{MaxPerUser: 1000})
+	n.fanout = application.NewFanout(over(store), store, bus, plainEncoder{}, n.delivery, clock, log, application.FanoutConfig{MaxPerUser: 1000})
 	store.OnCommit(n.fanout.Committed)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -44,7 +44,7 @@ type Identity struct {
 	cfg     IdentityConfig
 
 	mu        sync.Mutex
-	seen      map[string]remembered // by key hash or kid
+	seen      map[string]remembered // by key hash, kid or tenant
 	used      map[string]time.Time  // key id → last use, until it is stored
 	forgotten int                   // counts Forget, so that a lookup under way before it is not remembered after it
 }
@@ -82,6 +82,15 @@ func (i *Identity) Authenticate(ctx context.Context, c Credentials) (Caller, err
 		return i.byToken(ctx, c)
 	}
 	return i.byAPIKey(ctx, c)
+}
+
+// Tenant returns a tenant as it is now, from the same memory as credentials: for callers that authenticated a while ago.
+// One that is gone is domain.ErrUnauthenticated, like its keys. A call answered from memory allocates nothing.
+func (i *Identity) Tenant(ctx context.Context, id domain.TenantID) (domain.Tenant, error) {
+	r, err := i.remember(ctx, string(id), func() (remembered, error) {
+		return remembered{key: domain.Key{Tenant: id}}, nil
+	})
+	return r.tenant, err
 }
 
 // Operator accepts the master key, compared in constant time. With none configured it refuses everything.

@@ -73,18 +73,18 @@ func TestCursorsRoundTripAndRefuseNonsense(t *testing.T) {
 	}
 }
 
-func frameAt(rev int64) ports.Frame { return ports.Frame{Rev: rev, Bytes: make([]byte, 1000)} }
+func stepAt(rev int64) signal { return signal{Frame: ports.Frame{Rev: rev, Bytes: make([]byte, 1000)}} }
 
 func TestTailAnswersOnlyWhereItReachesBack(t *testing.T) {
 	t.Parallel()
 	var tl tail
 	total := 0
 	for rev := int64(1); rev <= 250; rev++ {
-		total += tl.add(frameAt(rev))
+		total += tl.add(stepAt(rev))
 	}
-	held := tl.frames[0].Rev
-	if total != tl.bytes || tl.bytes > tailBytes || len(tl.frames) > tailFrames {
-		t.Errorf("holds %d bytes (counted %d) in %d frames", tl.bytes, total, len(tl.frames))
+	held := tl.steps[0].Rev
+	if total != tl.bytes || tl.bytes > tailBytes || len(tl.steps) > tailFrames {
+		t.Errorf("holds %d bytes (counted %d) in %d frames", tl.bytes, total, len(tl.steps))
 	}
 	for _, c := range []struct {
 		after int64

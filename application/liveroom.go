@@ -71,10 +71,12 @@ type liveRoom struct {
 type seat struct {
 	peer   *Peer
 	state  seatState
+	from   int64 // where the seat was taken: everything above it was pushed, or will be
 	pos    int64 // everything up to this rev was pushed to the socket; not kept while live
 	until  int64 // the user was removed at this rev: nothing above it is theirs; 0 = a member
 	minSeq int64 // messages below it are left out while catching up
 	turn   int   // counts rewinds, so that a step begun before one does not move the seat after it
+	stay   int   // counts memberships, so that a step begun in one does not end the next
 }
 
 type seatState uint8
@@ -82,31 +84,66 @@ type seatState uint8
 const (
 	live    seatState = iota // gets every event as it comes
 	waiting                  // has seen more of the store than the room has delivered: live from pos+1 on
-	behind                   // is being caught up, or waits for that
+	behind                   // is being caught up, or waits for that; its peer has a task for it
 )
 
-// deliver takes the next event of the log. A gap is never jumped: the log is read instead.
-func (r *liveRoom) deliver(f *Fanout, sig signal) {
+// place is where a peer is to be seated.
+type place struct {
+	room    domain.RoomID
+	last    int64 // the room's position, as far as the caller knows
+	pos     int64 // everything above it is still to be sent
+	minSeq  int64 // but of the messages none below this
+	initial bool  // part of the replay after a connect
+	keep    bool  // a seat taken already stays where it is
+}
+
+// deliver takes the next event of the log. A gap is never jumped: the log is read instead. It reports false when the
+// room was taken out of its shard: find it anew.
+func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
+	case r.gone:
+		return false
 	case sig.Rev <= r.last:
-		return
+		return true
 	case sig.Rev > r.last+1:
 		r.missed = max(r.missed, sig.Rev)
 		f.startRepair(r)
-		return
+		return true
+	}
+	if sig.admits() {
+		r.admit(f.newcomers(sig), sig.Rev)
 	}
 	r.last = sig.Rev
 	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited {
 		f.tailBytes.Add(int64(r.tail.reset()))
 	}
-	f.tailBytes.Add(int64(r.tail.add(sig.Frame)))
+	f.tailBytes.Add(int64(r.tail.add(sig)))
 	for i := range r.seats {
 		r.seats[i].offer(f, r, sig.Frame)
 	}
 	if sig.Kind == domain.EventMemberRemoved {
 		r.dismiss(f, sig)
+	}
+	return true
+}
+
+// admit seats the sockets of new members just before the event that made them members, which is the next in turn. Who
+// still has a seat, because a removal has not reached the socket yet, keeps it. The caller holds r.mu.
+func (r *liveRoom) admit(peers []*Peer, rev int64) {
+	for _, p := range peers {
+		if s := r.seatOf(p); s != nil {
+			if s.until > 0 && s.until < rev {
+				s.until = 0
+				s.stay++
+			}
+			continue
+		}
+		if p.remember(r) {
+			r.seats = append(r.seats, seat{peer: p, from: rev - 1, pos: rev - 1})
+			r.emptied = time.Time{}
+		}
 	}
 }
 
@@ -134,12 +171,14 @@ func (s *seat) push(f *Fanout, r *liveRoom, frame ports.Frame, pos int64) bool {
 }
 
 // dismiss ends the seats of a removed user: at once where everything up to the removal has been pushed, else when
-// catching up has come that far. The caller holds r.mu.
+// catching up has come that far. A seat that stands above the removal has seen it, and the return after it, in the
+// store. The caller holds r.mu.
 func (r *liveRoom) dismiss(f *Fanout, sig signal) {
 	removed := f.removed(r, sig.Rev)
 	stay := r.seats[:0]
 	for _, s := range r.seats {
-		if slices.Contains(sig.users, s.peer.caller.User) {
+		seenMore := s.state != live && s.pos >= sig.Rev
+		if slices.Contains(sig.users, s.peer.caller.User) && !seenMore {
 			s.until = sig.Rev
 			if s.state != behind && s.push(f, r, removed, sig.Rev) {
 				s.peer.forget(r)
@@ -153,32 +192,46 @@ func (r *liveRoom) dismiss(f *Fanout, sig signal) {
 	r.noteEmptied(f.clock.Now())
 }
 
-// sit gives a peer a seat at pos, or leaves the one it has. It reports false when the room was taken out of its shard:
-// find it anew.
-func (r *liveRoom) sit(p *Peer, pos, minSeq int64, initial bool) bool {
+// sit gives a peer a seat, or sets the one it has back to where a replay begins. It reports false when the room was
+// taken out of its shard: find it anew.
+func (r *liveRoom) sit(p *Peer, at place) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone {
 		return false
 	}
 	if s := r.seatOf(p); s != nil {
-		s.until = 0
+		// The event that made the user a member may have seated a connecting socket already, where it begins anyway.
+		if !at.keep && at.pos < r.last && !(at.initial && at.pos >= s.from) {
+			s.rewind(r, at)
+		}
 		return true
 	}
 	if !p.remember(r) {
 		return true
 	}
 	r.emptied = time.Time{}
-	s := seat{peer: p, pos: pos, minSeq: minSeq}
+	s := seat{peer: p, from: at.pos, pos: at.pos}
 	switch {
-	case pos < r.last:
-		s.state = behind
-		p.addTask(task{room: r, initial: initial})
-	case pos > r.last:
+	case at.pos < r.last:
+		s.rewind(r, at)
+	case at.pos > r.last:
 		s.state = waiting
 	}
 	r.seats = append(r.seats, s)
 	return true
+}
+
+// rewind sets a seat back to be caught up from a position on. The caller holds r.mu.
+func (s *seat) rewind(r *liveRoom, at place) {
+	if s.state != behind {
+		s.state = behind
+		s.peer.addTask(task{room: r, initial: at.initial})
+	} else if at.pos >= s.pos {
+		return
+	}
+	s.from, s.pos, s.minSeq = min(s.from, at.pos), at.pos, at.minSeq
+	s.turn++
 }
 
 // noteEmptied remembers when the last seat was left. The caller holds r.mu.
@@ -201,6 +254,19 @@ func (r *liveRoom) seatOf(p *Peer) *seat {
 func (r *liveRoom) vacate(p *Peer, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
+	r.noteEmptied(now)
+}
+
+// release ends the seat of a removed user once room.removed was pushed, unless the user is a member again.
+func (r *liveRoom) release(p *Peer, stay int, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seatOf(p)
+	if s == nil || s.stay != stay || s.until == 0 {
+		return
+	}
+	p.forget(r)
 	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
 	r.noteEmptied(now)
 }

@@ -9,27 +9,38 @@ import (
 
 // Messaging sends and reads messages.
 type Messaging struct {
-	log   ports.Appender
-	store ports.Store
-	ids   ports.IDs
-	clock ports.Clock
-	busy  *inFlight
+	log     ports.Appender
+	store   ports.Store
+	tenants CurrentTenants
+	ids     ports.IDs
+	clock   ports.Clock
+	busy    *inFlight
+}
+
+// CurrentTenants tells how a tenant is configured now: a socket's caller may have authenticated days ago. It is asked
+// for every message, and Identity answers from memory. A tenant that is gone is a domain error.
+type CurrentTenants interface {
+	Tenant(ctx context.Context, id domain.TenantID) (domain.Tenant, error)
 }
 
 // NewMessaging wires the use case.
-func NewMessaging(log ports.Appender, store ports.Store, ids ports.IDs, clock ports.Clock) *Messaging {
-	return &Messaging{log: log, store: store, ids: ids, clock: clock, busy: newInFlight()}
+func NewMessaging(log ports.Appender, store ports.Store, tenants CurrentTenants, ids ports.IDs, clock ports.Clock) *Messaging {
+	return &Messaging{log: log, store: store, tenants: tenants, ids: ids, clock: clock, busy: newInFlight()}
 }
 
 // Send stores a message and returns once it is durable. A repeated client_id or Idempotency-Key with the same send
 // returns the first message as a duplicate. Errors: validation, domain.ErrUserRequired, domain.ErrRoomNotFound,
-// domain.ErrNotMember, domain.ErrClientIDReused, domain.ErrIdempotency, domain.ErrIdempotencyBusy, and those of
-// ports.Store.
+// domain.ErrNotMember, domain.ErrClientIDReused, domain.ErrIdempotency, domain.ErrIdempotencyBusy,
+// domain.ErrUnauthenticated when the caller's tenant is gone by now, and those of ports.Store.
 func (m *Messaging) Send(ctx context.Context, c Caller, room domain.RoomID, draft domain.Draft, key *domain.Idempotency) (ports.Appended, error) {
 	if c.User == "" {
 		return ports.Appended{}, domain.ErrUserRequired
 	}
-	if err := draft.Check(c.Tenant.Config.MaxMessage()); err != nil {
+	tenant, err := m.tenants.Tenant(ctx, c.Tenant.ID)
+	if err != nil {
+		return ports.Appended{}, err
+	}
+	if err := draft.Check(tenant.Config.MaxMessage()); err != nil {
 		return ports.Appended{}, err
 	}
 	done, err := m.busy.enter(c.Tenant.ID, key)

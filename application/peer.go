@@ -22,7 +22,7 @@ type Peer struct {
 
 	mu      sync.Mutex
 	rooms   map[domain.RoomID]*liveRoom // nil until Start
-	tasks   []task                      // what is to be caught up, in order
+	tasks   []*task                     // what is to be caught up, in order
 	queued  bool                        // a catch-up worker has it, or will
 	closed  bool
 	sync    *syncing // until sync.complete was pushed
@@ -68,29 +68,35 @@ func (f *Fanout) Connect(caller Caller, device domain.DeviceID, sink ports.Sink)
 }
 
 // Start seats the peer in all its user's rooms and begins the replay of what its device missed: room by room, then
-// room.removed for rooms lost, then sync.complete. resume is nil when the client did not ask. Called once.
-func (p *Peer) Start(ctx context.Context, resume *Resume) error {
+// room.removed for rooms lost, then sync.complete. resume is nil when the client did not ask. After a validation error,
+// of a cursor that is none, it may be called again; else it is called once.
+func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	p.mu.Lock()
 	p.rooms = map[domain.RoomID]*liveRoom{}
 	p.mu.Unlock()
+	defer func() {
+		if err != nil {
+			p.leaveRooms()
+		}
+	}()
 	places, err := p.places(ctx)
 	if err != nil {
 		return err
 	}
-	from, notices, err := p.resumePoint(resume, places)
+	from, err := p.resumePoint(resume, places)
 	if err != nil {
 		return err
 	}
-	stands, err := p.stands(ctx, places, from)
+	stands, err := p.stands(ctx, places, from.revs)
 	if err != nil {
 		return err
 	}
 	stretches, left := domain.PlanReplay(stands)
-	p.beginSync(places, left)
+	p.beginSync(places, stands, from.revs, left)
 	if err := p.takeSeats(ctx, stands, stretches); err != nil {
 		return err
 	}
-	for _, frame := range append(notices, p.removals(places, resume)...) {
+	for _, frame := range append(from.notices, p.removals(places, from.revs)...) {
 		p.addTask(task{frame: frame})
 	}
 	p.addTask(task{finish: true})
@@ -98,19 +104,29 @@ func (p *Peer) Start(ctx context.Context, resume *Resume) error {
 	return nil
 }
 
-func (p *Peer) beginSync(places ports.Places, left []domain.Gap) {
+// beginSync opens the report of the replay. Its cursor will name the rooms that are replayed, and those that the client
+// has named and that end where it stands.
+func (p *Peer) beginSync(places ports.Places, stands []domain.Stand, named map[domain.RoomID]int64, left []domain.Gap) {
+	begun := &syncing{report: ports.SyncReport{Truncated: left}}
+	if len(places.Removed) > 0 {
+		begun.userRev = places.UserRev
+	}
+	for _, s := range stands {
+		if _, ok := named[s.Room]; ok && s.FromRev >= s.LastRev {
+			begun.positions = append(begun.positions, domain.Position{Room: s.Room, Rev: s.FromRev})
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.sync = &syncing{report: ports.SyncReport{Truncated: left}}
-	if len(places.Removed) > 0 {
-		p.sync.userRev = places.UserRev
-	}
+	p.sync = begun
 }
 
-// places reads where the device stands. One that was never seen is noted first, so that what others of the user's
-// devices confirm from now on does not move its place.
+// places reads where the device stands. What it has acknowledged a moment ago is written first. A device that was never
+// seen is noted, so that what others of the user's devices confirm from now on does not move its place; where that
+// cannot be written now, it is noted later.
 func (p *Peer) places(ctx context.Context) (ports.Places, error) {
 	tenant := p.caller.Tenant.ID
+	p.f.delivery.flushDevice(ctx, p.caller, p.device)
 	read := func(r ports.Reader) (ports.Places, error) { return r.Places(p.caller.User, p.device) }
 	places, err := ports.View(ctx, p.f.store, tenant, read)
 	if err != nil || places.Known {
@@ -120,6 +136,10 @@ func (p *Peer) places(ctx context.Context) (ports.Places, error) {
 	err = p.f.store.Update(ctx, tenant, func(tx ports.Tx) error {
 		return tx.SeeDevice(p.caller.User, p.device, places.UserRev, p.f.clock.Now())
 	})
+	if errors.Is(err, domain.ErrUnavailable) || errors.Is(err, domain.ErrBusy) {
+		p.f.delivery.Learned(p.caller, p.device, places.UserRev)
+		return places, nil
+	}
 	if err != nil {
 		return places, err
 	}
@@ -132,51 +152,62 @@ func (p *Peer) noteSeen(places ports.Places) {
 	}
 }
 
-// resumePoint is where the client says it stands, by room, and what it must be told about that first: that its place
-// is not in this log.
-func (p *Peer) resumePoint(resume *Resume, places ports.Places) (map[domain.RoomID]int64, []ports.Frame, error) {
+// resumePoint is where a client says it stands, by room, and what it must be told about that first.
+type resumePoint struct {
+	revs    map[domain.RoomID]int64
+	notices []ports.Frame
+}
+
+// resumePoint reads what the client says. A place in another log, or above a room's end, is not in this log: the client
+// is told so, and goes on from the end.
+func (p *Peer) resumePoint(resume *Resume, places ports.Places) (resumePoint, error) {
 	if resume == nil {
-		return nil, nil, nil
+		return resumePoint{}, nil
 	}
 	named, epoch := resume.Rooms, resume.Epoch
 	if resume.Cursor != "" {
 		var err error
 		if epoch, named, err = readCursor(resume.Cursor); err != nil {
-			return nil, nil, err
+			return resumePoint{}, err
 		}
 	}
-	from := make(map[domain.RoomID]int64, len(named))
+	from := resumePoint{revs: make(map[domain.RoomID]int64, len(named))}
 	for _, at := range named {
-		from[at.Room] = at.Rev
+		from.revs[at.Room] = at.Rev
 	}
 	var foreign []domain.RoomID
 	for _, place := range places.Rooms {
-		rev, ok := from[place.Room]
+		rev, ok := from.revs[place.Room]
 		if ok && (epoch != p.f.epoch || rev > place.LastRev) {
 			foreign = append(foreign, place.Room)
-			from[place.Room] = place.LastRev
+			from.revs[place.Room] = place.LastRev
 		}
 	}
-	if len(foreign) == 0 && epoch == p.f.epoch {
-		return from, nil, nil
+	if len(foreign) > 0 || epoch != p.f.epoch {
+		from.notices = []ports.Frame{p.f.enc.ResyncRequired(p.f.epoch, foreign)}
 	}
-	return from, []ports.Frame{p.f.enc.ResyncRequired(p.f.epoch, foreign)}, nil
+	return from, nil
 }
 
 // stands joins the device's marks with what the client said.
-func (p *Peer) stands(ctx context.Context, places ports.Places, from map[domain.RoomID]int64) ([]domain.Stand, error) {
+func (p *Peer) stands(ctx context.Context, places ports.Places, named map[domain.RoomID]int64) ([]domain.Stand, error) {
 	stands := make([]domain.Stand, len(places.Rooms))
+	for i, at := range places.Rooms {
+		stands[i] = domain.Stand{
+			Room: at.Room, FromRev: at.Mark.DeliveredRev, FromSeq: at.Mark.DeliveredSeq,
+			LastSeq: at.LastSeq, LastRev: at.LastRev,
+		}
+	}
+	if len(named) == 0 {
+		return stands, nil
+	}
 	err := p.f.store.View(ctx, p.caller.Tenant.ID, func(r ports.Reader) error {
-		for i, place := range places.Rooms {
-			stands[i] = domain.Stand{
-				Room: place.Room, FromRev: place.Mark.DeliveredRev, FromSeq: place.Mark.DeliveredSeq,
-				LastSeq: place.LastSeq, LastRev: place.LastRev,
-			}
-			rev, named := from[place.Room]
-			if !named {
+		for i := range stands {
+			rev, ok := named[stands[i].Room]
+			if !ok {
 				continue
 			}
-			seq, err := r.SeqAt(place.Room, rev)
+			seq, err := r.SeqAt(stands[i].Room, rev)
 			if err != nil && !errors.Is(err, domain.ErrRoomNotFound) {
 				return err
 			}
@@ -196,7 +227,8 @@ func (p *Peer) takeSeats(ctx context.Context, stands []domain.Stand, stretches [
 	}
 	var added []*liveRoom
 	for _, s := range stands {
-		if r := p.f.seat(p, s.Room, s.FromRev, s.LastRev, minSeq[s.Room], true); r != nil {
+		at := place{room: s.Room, last: s.LastRev, pos: s.FromRev, minSeq: minSeq[s.Room], initial: true}
+		if r := p.f.seat(p, at); r != nil {
 			added = append(added, r)
 		}
 	}
@@ -205,15 +237,13 @@ func (p *Peer) takeSeats(ctx context.Context, stands []domain.Stand, stretches [
 
 // removals are the rooms the device must learn to have lost: those since its last confirmation, and those the client
 // named that are not its user's.
-func (p *Peer) removals(places ports.Places, resume *Resume) []ports.Frame {
-	lost := map[domain.RoomID]int64{}
-	if resume != nil {
-		for _, at := range resume.Rooms {
-			lost[at.Room] = 0
-		}
+func (p *Peer) removals(places ports.Places, named map[domain.RoomID]int64) []ports.Frame {
+	lost := make(map[domain.RoomID]int64, len(named))
+	for room := range named {
+		lost[room] = 0
 	}
-	for _, place := range places.Rooms {
-		delete(lost, place.Room)
+	for _, at := range places.Rooms {
+		delete(lost, at.Room)
 	}
 	for _, gone := range places.Removed {
 		lost[gone.Room] = gone.LeftRev
@@ -258,14 +288,14 @@ func (p *Peer) Subscribe(ctx context.Context, room domain.RoomID, afterSeq *int6
 	if err != nil {
 		return out, err
 	}
-	stretches, left := domain.PlanReplay([]domain.Stand{stand})
-	if len(left) > 0 {
-		out.Truncated = &left[0]
+	at := place{room: room, last: out.LastRev, pos: stand.FromRev, keep: afterSeq == nil}
+	if stretches, left := domain.PlanReplay([]domain.Stand{stand}); len(stretches) > 0 {
+		at.minSeq = stretches[0].MinSeq
+		if len(left) > 0 {
+			out.Truncated = &left[0]
+		}
 	}
-	for _, s := range stretches {
-		p.rewind(s)
-	}
-	return out, nil
+	return out, p.replay(ctx, at)
 }
 
 // revOf is the position of a message by its number; 0 for number 0.
@@ -280,23 +310,16 @@ func revOf(r ports.MessageReader, room domain.RoomID, seq int64) (int64, error) 
 	return found[0].FirstRev, nil
 }
 
-// rewind sets a seat back, so that catching up sends the stretch again.
-func (p *Peer) rewind(s domain.Stretch) {
-	r := p.f.shards[shardOf(s.Room)].find(s.Room)
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	if seat := r.seatOf(p); seat != nil {
-		if seat.state != behind || s.FromRev < seat.pos {
-			seat.pos, seat.minSeq = s.FromRev, s.MinSeq
-			seat.turn++
+// replay sets the peer's seat back, so that catching up sends the room again from there. A member whose seat is not
+// taken yet, because the event that made them one is still on its way, takes it now.
+func (p *Peer) replay(ctx context.Context, at place) error {
+	if added := p.f.seat(p, at); added != nil {
+		if err := p.f.compare(ctx, p.caller.Tenant.ID, []*liveRoom{added}); err != nil {
+			return err
 		}
-		seat.state = behind
-		p.addTask(task{room: r})
 	}
-	r.mu.Unlock()
 	p.kick()
+	return nil
 }
 
 // Drained tells that the socket's queue has emptied after it refused a frame: catching up goes on.
@@ -319,18 +342,26 @@ func (p *Peer) Confirmed() {
 // Close gives up all seats. The sink is not used afterwards, but by a push under way.
 func (p *Peer) Close() {
 	p.mu.Lock()
-	rooms := p.rooms
-	p.closed, p.rooms, p.tasks = true, nil, nil
+	p.closed = true
 	p.mu.Unlock()
-	now := p.f.clock.Now()
-	for _, r := range rooms {
-		r.vacate(p, now)
-	}
+	p.leaveRooms()
 	user := tenantUser{p.caller.Tenant.ID, p.caller.User}
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	if delete(p.f.users[user], p); len(p.f.users[user]) == 0 {
 		delete(p.f.users, user)
+	}
+}
+
+// leaveRooms gives up all seats and what was still to be sent.
+func (p *Peer) leaveRooms() {
+	p.mu.Lock()
+	rooms := p.rooms
+	p.rooms, p.tasks, p.sync = nil, nil, nil
+	p.mu.Unlock()
+	now := p.f.clock.Now()
+	for _, r := range rooms {
+		r.vacate(p, now)
 	}
 }
 

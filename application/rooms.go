@@ -131,7 +131,7 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 	defer done()
 	now := r.clock.Now()
 	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (bool, error) {
-		room, err := access(tx, c, id, domain.ActManageMembers)
+		room, err := changeMembers(tx, c, id, domain.ActManageMembers)
 		if err != nil {
 			return false, err
 		}
@@ -160,12 +160,8 @@ func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, us
 	}
 	now := r.clock.Now()
 	_, err := ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (domain.Member, error) {
-		room, err := access(tx, c, id, act)
-		if err != nil {
+		if _, err := changeMembers(tx, c, id, act); err != nil {
 			return domain.Member{}, err
-		}
-		if room.Type == domain.RoomDM {
-			return domain.Member{}, domain.ErrDMFixed
 		}
 		left, err := tx.RemoveMember(id, user, now)
 		if err != nil || left.Role != domain.RoleAdmin {
@@ -174,6 +170,19 @@ func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, us
 		return left, promoteSuccessor(tx, id, now)
 	})
 	return err
+}
+
+// changeMembers reads a room whose members are to change and asks the rights table. The members of a direct message are
+// fixed: whoever is no stranger to it is told that, with the right to change members or without.
+func changeMembers(r ports.RoomReader, c Caller, id domain.RoomID, act domain.Action) (domain.Room, error) {
+	room, member, err := r.Access(id, c.User)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	if room.Type == domain.RoomDM && c.Standing(member) != domain.StandingStranger {
+		return domain.Room{}, domain.ErrDMFixed
+	}
+	return room, domain.Authorize(c.Actor, act, member)
 }
 
 // promoteSuccessor applies the last-admin rule after an admin has left: the longest member takes over, unless there is

@@ -152,7 +152,7 @@ func (j repairJob) run(ctx context.Context) {
 			j.f.log.Warn("log of a room not read", "error", err)
 		}
 		for _, e := range events {
-			j.f.deliver(shardOf(j.r.id), newSignal(j.f.enc, e))
+			j.r.deliver(j.f, newSignal(j.f.enc, e))
 		}
 		if j.done(len(events) == 0) {
 			return
@@ -174,7 +174,7 @@ func (j repairJob) read(ctx context.Context) ([]domain.Event, error) {
 func (j repairJob) done(exhausted bool) bool {
 	j.r.mu.Lock()
 	defer j.r.mu.Unlock()
-	if !exhausted && j.r.last < j.r.missed {
+	if !exhausted && !j.r.gone && j.r.last < j.r.missed {
 		return false
 	}
 	j.r.repairing, j.r.missed = false, 0
@@ -197,7 +197,7 @@ func (s *shard) evict(f *Fanout, now time.Time) {
 		r.mu.Lock()
 		idle := now.Sub(r.emptied)
 		switch tooMuch := f.tailBytes.Load() > f.cfg.TailBytes; {
-		case len(r.seats) == 0 && (tooMuch || idle > keepEmptyFor || idle < 0):
+		case len(r.seats) == 0 && !r.repairing && (tooMuch || idle > keepEmptyFor || idle < 0):
 			f.tailBytes.Add(int64(r.tail.reset()))
 			r.gone = true
 			delete(s.rooms, id)

@@ -1,11 +1,11 @@
 package application
 
-import "github.com/chatapi/chatapi/ports"
+import "bytes"
 
-// tail is the newest frames of a room, gap-free by rev, so that those who were away for a moment need no read.
+// tail is the newest steps of a room's log, gap-free by rev, so that those who were away for a moment need no read.
 type tail struct {
-	frames []ports.Frame
-	bytes  int
+	steps []signal
+	bytes int
 }
 
 const (
@@ -13,41 +13,43 @@ const (
 	tailBytes  = 64 << 10
 )
 
-// add appends the next frame and forgets the oldest beyond the bounds. It returns by how much the bytes held grew.
-func (t *tail) add(f ports.Frame) (grown int) {
+// add appends the next step and forgets the oldest beyond the bounds. The frame is copied: as it came it shares memory
+// with all that was committed along with it. It returns by how much the bytes held grew.
+func (t *tail) add(s signal) (grown int) {
 	before := t.bytes
-	t.frames = append(t.frames, f)
-	t.bytes += len(f.Bytes)
+	s.Bytes = bytes.Clone(s.Bytes)
+	t.steps = append(t.steps, s)
+	t.bytes += len(s.Bytes)
 	drop := 0
-	for len(t.frames)-drop > tailFrames || t.bytes > tailBytes {
-		t.bytes -= len(t.frames[drop].Bytes)
+	for len(t.steps)-drop > tailFrames || t.bytes > tailBytes {
+		t.bytes -= len(t.steps[drop].Bytes)
 		drop++
 	}
-	clear(t.frames[:drop]) // append moves the rest to new memory in time
-	t.frames = t.frames[drop:]
+	clear(t.steps[:drop]) // append moves the rest to new memory in time
+	t.steps = t.steps[drop:]
 	return t.bytes - before
 }
 
-// after returns the frames above rev, and whether the tail reaches back that far. The slice is the caller's.
-func (t *tail) after(rev int64) ([]ports.Frame, bool) {
-	if len(t.frames) == 0 || t.frames[0].Rev > rev+1 {
+// after returns the steps above rev, and whether the tail reaches back that far. The slice is the caller's.
+func (t *tail) after(rev int64) ([]signal, bool) {
+	if len(t.steps) == 0 || t.steps[0].Rev > rev+1 {
 		return nil, false
 	}
-	from := int(rev + 1 - t.frames[0].Rev)
-	if from >= len(t.frames) {
+	from := int(rev + 1 - t.steps[0].Rev)
+	if from >= len(t.steps) {
 		return nil, true
 	}
-	return append([]ports.Frame(nil), t.frames[from:]...), true
+	return append([]signal(nil), t.steps[from:]...), true
 }
 
-// fill takes a run of frames that ends at the room's last rev, when it holds nothing newer or longer itself.
-func (t *tail) fill(frames []ports.Frame) (grown int) {
-	if len(t.frames) >= len(frames) {
+// fill takes a run of steps that ends at the room's last rev, unless it holds a longer one itself.
+func (t *tail) fill(steps []signal) (grown int) {
+	if len(t.steps) >= len(steps) {
 		return 0
 	}
 	grown = t.reset()
-	for _, f := range frames {
-		grown += t.add(f)
+	for _, s := range steps {
+		grown += t.add(s)
 	}
 	return grown
 }
@@ -55,6 +57,6 @@ func (t *tail) fill(frames []ports.Frame) (grown int) {
 // reset forgets everything; the text of a changed message must not be told again.
 func (t *tail) reset() (grown int) {
 	grown = -t.bytes
-	t.frames, t.bytes = nil, 0
+	t.steps, t.bytes = nil, 0
 	return grown
 }

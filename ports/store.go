@@ -49,7 +49,8 @@ func View[T any](ctx context.Context, s Store, tenant domain.TenantID, fn func(R
 // Appender is the hot path of sending. Append loads the intent's snapshot with the room locked, calls decide, which
 // is pure and may run again, and stores the message it returns with the room's next seq and rev. It returns after the
 // commit that made the message durable. Many appends and updates share one commit; each fails alone, and every
-// outcome, an error or a duplicate too, waits for that commit. A room that does not exist is domain.ErrRoomNotFound
+// outcome, an error or a duplicate too, waits for that commit. The intent's Idempotency-Key is kept, for 24 h by the
+// store's own clock, for the message that answers it, a duplicate too. A room that does not exist is domain.ErrRoomNotFound
 // and decide is not called. Errors are those of Store.Update.
 type Appender interface {
 	Append(ctx context.Context, tenant domain.TenantID, in domain.Intent, decide func(domain.Snapshot) (domain.Change, error)) (Appended, error)
@@ -94,7 +95,8 @@ type RoomReader interface {
 	Access(room domain.RoomID, user domain.UserID) (domain.Room, *domain.Member, error)
 	// RoomByKey returns the room with this unique key.
 	RoomByKey(key string) (domain.Room, error)
-	// Rooms lists rooms, latest activity first (ties: newest room first), at most q.Limit from q.Offset, each with
+	// Rooms lists rooms, latest activity first (the time of the latest message, else of creation; ties: newest room
+	// first), at most q.Limit from q.Offset, each with
 	// its last message (tombstones included) and what q.Device, else any of the user's devices, has acknowledged.
 	Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error)
 }
@@ -140,7 +142,8 @@ type MessageReader interface {
 
 // LogReader reads the log of rooms, for live delivery and for those who come back.
 type LogReader interface {
-	// Places returns where a user's device stands in all the user's rooms, most active first, at most 5,000.
+	// Places returns where a user's device stands in all the user's rooms, most active first, and at most MaxRemovals
+	// of the rooms lost.
 	Places(user domain.UserID, device domain.DeviceID) (Places, error)
 	// Events returns the events of a room with q.After < rev <= q.Through in order of rev, at most q.Limit; messages
 	// with seq < q.MinSeq are left out. A message's current state is told at its first position, a changed target's
@@ -171,12 +174,17 @@ type Place struct {
 	Mark    domain.Mark
 }
 
-// Places is what a connecting device needs to know. Removed are the rooms lost since UserRev, the user's counter as
-// the device last confirmed it; Known is false for a device first seen, which has lost nothing.
+// MaxRemovals is how many lost rooms Places tells at once; the next Places tells on from what was confirmed.
+const MaxRemovals = 5000
+
+// Places is what a connecting device needs to know. Removed are the rooms lost since the user's counter stood where
+// the device last confirmed it, oldest first; Known is false for a device first seen, which has lost nothing. UserRev
+// is what the device knows once it knows Removed: the user's counter now, or that of the last removal told when there
+// are more.
 type Places struct {
 	Known   bool
 	SeenAt  time.Time
-	UserRev int64 // the user's counter now
+	UserRev int64
 	Rooms   []Place
 	Removed []Removal
 }
@@ -192,10 +200,12 @@ type MarkWriter interface {
 	// RaiseMark raises a device's mark in a room, number by number, and returns the mark as it stands then. A
 	// DeliveredRev of 0 stands for the position of the message DeliveredSeq. Devices of the same user that were seen
 	// before and have no mark of their own in the room keep the place they had. The room must exist and the user must
-	// have a membership, active or left.
+	// have a membership, active or left. A device that was not seen within a day is noted first, as by SeeDevice with
+	// userRev 0 at the store's own time: no more devices have marks than SeeDevice keeps.
 	RaiseMark(room domain.RoomID, user domain.UserID, device domain.DeviceID, mark domain.Mark) (domain.Mark, error)
-	// SeeDevice notes that a device was seen, and that it has learned of the user's removals up to userRev (which
-	// only rises; 0 leaves it). A user's 21st device displaces the one longest unseen, its marks included.
+	// SeeDevice notes that a device was seen, and that it has learned of the user's removals up to userRev, which only
+	// rises; 0 leaves it, and is the user's counter now for a device first seen, which has lost nothing. A user's 21st
+	// device displaces the one longest unseen, and those unseen for 90 days are forgotten, marks included.
 	SeeDevice(user domain.UserID, device domain.DeviceID, userRev int64, at time.Time) error
 }
 

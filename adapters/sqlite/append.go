@@ -52,7 +52,18 @@ func (t *tx) append(in domain.Intent, decide func(domain.Snapshot) (domain.Chang
 	if refusal != nil {
 		return ports.Appended{}, refusal
 	}
-	return ports.Appended{Message: *change.Duplicate, Duplicate: true}, nil
+	if snap.Replayed == nil {
+		err = t.keepKey(in, change.Duplicate.ID)
+	}
+	return ports.Appended{Message: *change.Duplicate, Duplicate: true}, err
+}
+
+// keepKey keeps the intent's Idempotency-Key, if it has one, for the message that answers it.
+func (t *tx) keepKey(in domain.Intent, id domain.MessageID) error {
+	if in.Idempotency == nil {
+		return nil
+	}
+	return t.KeepIdempotency(*in.Idempotency, http.StatusCreated, id.String(), t.w.store.cfg.Clock.Now())
 }
 
 // snapshot reads what decide needs, but the duplicate.
@@ -150,23 +161,21 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 		return domain.Message{}, err
 	}
 	r := t.advance(found, m)
-	if in.Idempotency != nil {
-		err := t.KeepIdempotency(*in.Idempotency, http.StatusCreated, m.ID.String(), t.w.store.cfg.Clock.Now())
-		if err != nil {
-			return domain.Message{}, err
-		}
+	if err := t.keepKey(in, m.ID); err != nil {
+		return domain.Message{}, err
 	}
 	t.emit(domain.Event{Room: r.ID, Rev: m.Rev, Kind: domain.EventMessage, At: m.CreatedAt, Message: &m})
 	return m, nil
 }
 
-// advance moves the room's counters to the message just stored. A room that the batch has changed already is changed
+// advance moves the room's counters to the message just stored, and its activity to that message's time even when that
+// is earlier: after a clock that jumped ahead the room would stay on top of every list until time has caught up. A room that the batch has changed already is changed
 // in place when nothing of the job can fail any more: it has no savepoint to go back to.
 func (t *tx) advance(r *room, m domain.Message) *room {
 	if t.saved || !r.dirty {
 		r = t.change(r)
 	}
-	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, max(r.active, millis(m.CreatedAt))
+	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, millis(m.CreatedAt)
 	return r
 }
 

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -82,11 +83,15 @@ func (w *writer) restartLog() (log, moved int, err error) {
 	return log, moved, err
 }
 
-// finalCheckpoint empties the log when the store closes.
-func (w *writer) finalCheckpoint() error {
+// finish empties the log when the store closes. After a failed write or fsync the connection stays open: closing it
+// would checkpoint once more, believe the kernel that nothing is dirty, and remove a log that is still needed.
+func (w *writer) finish() error {
 	log, moved, err := w.checkpointAs("TRUNCATE")
+	if isIO(err) {
+		return fmt.Errorf("sqlite: the write-ahead log is kept for the next start: %w", err)
+	}
 	if err == nil && moved < log {
 		err = fmt.Errorf("sqlite: %d of %d frames of the write-ahead log are not in the database yet", log-moved, log)
 	}
-	return err
+	return errors.Join(err, w.conn.close())
 }

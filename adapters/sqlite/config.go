@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -66,10 +65,7 @@ func PathOf(dsn string) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", ErrDSN, err)
 		}
-		path = unescaped
-		if strings.HasPrefix(path, "//") {
-			path = strings.TrimPrefix(path, "//")
-		}
+		path = strings.TrimPrefix(unescaped, "//")
 	}
 	params, err := url.ParseQuery(query)
 	if err != nil {
@@ -93,20 +89,4 @@ func uri(path string) string {
 		slashed = "/" + slashed // a Windows drive
 	}
 	return (&url.URL{Scheme: "file", Path: slashed}).String()
-}
-
-// prepareFile makes the data directory (0700) and an empty database file (0600) unless they exist: SQLite would make
-// the file, and the -wal and -shm files that copy its mode, readable to others.
-func prepareFile(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("make the data directory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("make the database file: %w", err)
-	}
-	return f.Close()
 }

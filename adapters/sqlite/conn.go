@@ -101,24 +101,6 @@ func (c *conn) run(query string, args ...driver.Value) error {
 	return err
 }
 
-// count is exec for the number of rows it changed.
-func (c *conn) count(query string, args ...driver.Value) (int64, error) {
-	result, err := c.exec(query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-// insert is exec for the number of the row it made.
-func (c *conn) insert(query string, args ...driver.Value) (int64, error) {
-	result, err := c.exec(query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.LastInsertId()
-}
-
 // query calls each for every row. each must not run the same statement.
 func (c *conn) query(query string, args []driver.Value, each func(row) error) error {
 	s, err := c.prepare(query)

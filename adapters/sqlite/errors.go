@@ -31,6 +31,9 @@ func isConstraint(err error) bool { return primary(codeOf(err)) == sqlite3.SQLIT
 // isUnique reports whether a statement was refused because a unique value exists already.
 func isUnique(err error) bool { return codeOf(err) == sqlite3.SQLITE_CONSTRAINT_UNIQUE }
 
+// isCheck reports whether a statement was refused by a CHECK of the schema.
+func isCheck(err error) bool { return codeOf(err) == sqlite3.SQLITE_CONSTRAINT_CHECK }
+
 // isFsync reports a failed fsync: the kernel may have marked the pages clean, so that the next one would succeed
 // without the data being on the disk.
 func isFsync(err error) bool { code := codeOf(err); return code == codeFsync || code == codeDirFsync }

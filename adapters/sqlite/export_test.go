@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The limits, for tests that reach them.
@@ -107,13 +108,30 @@ func (t *tx) plan(query string, parameters int) (plan []string, err error) {
 	return plan, err
 }
 
+// Count runs a query for one number.
+func (s *Store) Count(ctx context.Context, query string) (n int64, err error) {
+	err = s.submit(ctx, operator, func(t *tx) error {
+		_, err := t.conn.first(query, nil, func(r row) { n = r.int(0) })
+		return err
+	})
+	return n, err
+}
+
+// DueSweep makes the writer sweep expired rows next.
+func (s *Store) DueSweep(ctx context.Context) error {
+	return s.submit(ctx, operator, func(t *tx) error {
+		t.w.swept = time.Time{}
+		return nil
+	})
+}
+
 // CheckpointFrames is how many pages are written before the writer checkpoints.
 const CheckpointFrames = checkpointFrames
 
-// Sweep runs one step of removing expired Idempotency-Keys.
+// Sweep runs one step of removing what has expired.
 func (s *Store) Sweep(ctx context.Context) (more bool, err error) {
 	err = s.submit(ctx, operator, func(t *tx) (err error) {
-		more, err = t.sweepIdempotency(s.cfg.Clock.Now())
+		more, err = t.sweep(s.cfg.Clock.Now())
 		return err
 	})
 	return more, err

@@ -23,11 +23,16 @@ import (
 
 const (
 	appendDSN   = "CHATAPI_TEST_APPEND"
+	closeDSN    = "CHATAPI_TEST_CLOSE"
 	exitOnFatal = 7
 )
 
-// init makes the test binary a process that appends until it cannot, and says of each message that it was acknowledged.
+// init makes the test binary a process that opens a store, writes and closes it, or one that appends until it cannot,
+// and says of each message that it was acknowledged.
 func init() {
+	if dsn := os.Getenv(closeDSN); dsn != "" {
+		writeAndClose(dsn)
+	}
 	dsn := os.Getenv(appendDSN)
 	if dsn == "" {
 		return
@@ -48,6 +53,70 @@ func init() {
 		fmt.Println("acked", out.Message.Seq)
 	}
 	os.Exit(0)
+}
+
+func writeAndClose(dsn string) {
+	s, err := sqlite.Open(context.Background(), sqlite.Config{DSN: dsn})
+	if err == nil {
+		err = s.CreateTenant(context.Background(), domain.Tenant{ID: "tenant_late", Name: "Late", CreatedAt: now})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("closed:", s.Close())
+	os.Exit(0)
+}
+
+// traced runs writeAndClose under strace and returns what it printed.
+func traced(t *testing.T, dsn string, options ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "strace", append(options, os.Args[0])...)
+	cmd.Env = append(os.Environ(), closeDSN+"="+dsn)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("the traced process: %v\n%s", err, out)
+	}
+	return string(out)
+}
+
+func TestCloseKeepsTheLogWhenItCannotBeSynced(t *testing.T) {
+	t.Parallel()
+	dsn := filepath.Join(t.TempDir(), "chat.db")
+	if err := sqlite.Migrate(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	first := openStore(t, sqlite.Config{DSN: dsn}) // makes the epoch: the traced process checkpoints only when it closes
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out := traced(t, dsn, "-f", "-o", "/dev/null", "-P", dsn, "-e", "trace=fsync,fdatasync",
+		"-e", "inject=fsync,fdatasync:error=EIO:when=1")
+	if !strings.Contains(out, "kept for the next start") {
+		t.Errorf("Close said %q, want the failed fsync", out)
+	}
+	if info, err := os.Stat(dsn + "-wal"); err != nil || info.Size() == 0 {
+		t.Fatalf("the write-ahead log is gone after its checkpoint failed: %v, %v", info, err)
+	}
+	again := openStore(t, sqlite.Config{DSN: dsn})
+	if _, err := again.Tenant(t.Context(), "tenant_late"); err != nil {
+		t.Errorf("what was acknowledged before the failure: %v", err)
+	}
+}
+
+func TestNamesOfANewStoreAreSynced(t *testing.T) {
+	t.Parallel()
+	dir, trace := t.TempDir(), filepath.Join(t.TempDir(), "trace")
+	traced(t, filepath.Join(dir, "data", "deep", "chat.db"), "-f", "-y", "-o", trace, "-e", "trace=fsync,fdatasync")
+	raw, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, synced := range []string{dir, filepath.Join(dir, "data"), filepath.Join(dir, "data", "deep")} {
+		if !strings.Contains(string(raw), "<"+synced+">") {
+			t.Errorf("%s was not synced:\n%s", synced, raw)
+		}
+	}
 }
 
 func TestFailedSyncEndsTheProcessWithoutAnAnswer(t *testing.T) {

@@ -34,10 +34,24 @@ func (t *tx) KeepIdempotency(key domain.Idempotency, status int, resource string
 // maxSweep is how many rows one step of any purge removes, so that it never holds up a batch for long.
 const maxSweep = 500
 
-// sweepIdempotency removes keys that have expired, and reports whether there may be more.
+// sweep takes a step of removing what has expired and reports whether there may be more.
+func (t *tx) sweep(now time.Time) (more bool, err error) {
+	keys, err := t.sweepIdempotency(now)
+	if err != nil {
+		return false, err
+	}
+	devices, err := t.sweepDevices(now)
+	return keys || devices, err
+}
+
+// sweepMargin is how much longer than promised an expired Idempotency-Key stays: a clock that runs ahead by less, and is
+// set right, takes no key away that is still good. Reads go by the promise.
+const sweepMargin = time.Hour
+
+// sweepIdempotency removes keys that expired an hour ago, and reports whether there may be more.
 func (t *tx) sweepIdempotency(now time.Time) (more bool, err error) {
 	n, err := t.remove(`DELETE FROM idempotency WHERE (tenant, user, key) IN
 		(SELECT tenant, user, key FROM idempotency WHERE created <= ? LIMIT 0 + ?)`,
-		millis(now.Add(-domain.IdempotencyMemory)), int64(maxSweep))
+		millis(now.Add(-domain.IdempotencyMemory-sweepMargin)), int64(maxSweep))
 	return n == maxSweep, err
 }

@@ -3,9 +3,7 @@ package sqlite_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
-	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -59,53 +57,5 @@ func TestEventsTellAnEditedMessageAtBothPositions(t *testing.T) {
 		if fmt.Sprint(got) != c.want {
 			t.Errorf("%+v: got %v, want %v", c.q, got, c.want)
 		}
-	}
-}
-
-// clock is a clock that a test sets.
-type clock struct{ now time.Time }
-
-func (c *clock) Now() time.Time { return c.now }
-
-func TestExpiredIdempotencyKeysAreSweptInSteps(t *testing.T) {
-	t.Parallel()
-	s := openStore(t, sqlite.Config{Clock: &clock{now.Add(25 * time.Hour)}})
-	makeTenant(t, s)
-	const old, fresh = 1100, 3
-	err := s.Update(t.Context(), tenant, func(tx ports.Tx) error {
-		for i := range old + fresh {
-			at := now
-			if i >= old {
-				at = now.Add(2 * time.Hour)
-			}
-			key := domain.Idempotency{User: "alice", Key: [32]byte{byte(i), byte(i >> 8)}}
-			if err := tx.KeepIdempotency(key, 201, "room", at); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, more := range []bool{true, true, false, false} {
-		if got, err := s.Sweep(t.Context()); err != nil || got != more {
-			t.Errorf("swept: more %v, %v; want %v", got, err, more)
-		}
-	}
-	left := 0
-	for i := range old + fresh {
-		found, err := ports.View(t.Context(), s, tenant, func(r ports.Reader) (*domain.IdempotencyRecord, error) {
-			return r.Idempotency("alice", [32]byte{byte(i), byte(i >> 8)}, now)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if found != nil {
-			left++
-		}
-	}
-	if left != fresh {
-		t.Errorf("%d keys are left, want %d", left, fresh)
 	}
 }

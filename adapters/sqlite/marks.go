@@ -30,23 +30,40 @@ func (t *tx) raiseMark(r *room, m domain.Member, device domain.DeviceID, mark do
 	if err != nil {
 		return domain.Mark{}, err
 	}
-	own, highest, err := t.marks(r, user, m, device)
+	at, err := t.standingOfSeen(r, user, m, device)
 	if err != nil {
 		return domain.Mark{}, err
 	}
-	raised := highest.Raise(mark)
-	if own != nil {
-		raised = own.Raise(mark)
+	raised := at.highest.Raise(mark)
+	if at.own != nil {
+		raised = at.own.Raise(mark)
 	}
-	if own != nil && raised == *own {
+	if at.own != nil && raised == *at.own {
 		return raised, nil
 	}
-	if highest.Raise(raised) != highest {
-		if err := t.keepPlaces(r, user, device, highest); err != nil {
+	if at.highest.Raise(raised) != at.highest {
+		if err := t.keepPlaces(r, user, device, at.highest); err != nil {
 			return domain.Mark{}, err
 		}
 	}
 	return raised, t.putMark(r, user, device, raised)
+}
+
+// seenAgain is how long a device may have been unseen before what it confirms counts as being seen: those that never
+// connect are not forgotten while they are in use, and an ack costs no second row.
+const seenAgain = 24 * time.Hour
+
+// standingOfSeen is standing, of a device that is known by then: only known devices are counted and swept.
+func (t *tx) standingOfSeen(r *room, user int64, m domain.Member, device domain.DeviceID) (standing, error) {
+	at, err := t.standing(r, user, m, device)
+	now := t.w.store.cfg.Clock.Now()
+	if err != nil || at.known && now.Sub(at.seen) < seenAgain {
+		return at, err
+	}
+	if err := t.noteDevice(user, device, at.known, 0, now); err != nil || at.known {
+		return at, err
+	}
+	return t.standing(r, user, m, device) // without the marks of a device that was displaced
 }
 
 // deliveredRev is the position of a mark: when only the message is named, that message's.
@@ -59,25 +76,37 @@ func (t *tx) deliveredRev(r *room, mark domain.Mark) (rev int64, err error) {
 	return rev, err
 }
 
-// marks returns the device's own mark, nil when it has none, and the highest of the user's, which is the position of
-// joining when there is none at all.
-func (t *tx) marks(r *room, user int64, m domain.Member, device domain.DeviceID) (
-	own *domain.Mark, highest domain.Mark, err error,
-) {
-	found := false
-	err = t.conn.query("SELECT device, delivered_seq, delivered_rev, read_seq FROM marks WHERE user = ? AND room = ?",
-		args(user, r.number), func(row row) error {
-			mark := domain.Mark{DeliveredSeq: row.int(1), DeliveredRev: row.int(2), ReadSeq: row.int(3)}
-			if domain.DeviceID(row.text(0)) == device {
-				own = &mark
-			}
-			highest, found = highest.Raise(mark), true
+// standing is where a device stands in a room: its own mark, nil when it has none, and the highest of its user's, which
+// is the position of joining when there is none at all.
+type standing struct {
+	known   bool
+	seen    time.Time
+	own     *domain.Mark
+	highest domain.Mark
+}
+
+const standings = `SELECT d.seen, k.device, k.delivered_seq, k.delivered_rev, k.read_seq FROM users u
+	LEFT JOIN devices d ON d.user = u.number AND d.device = ? LEFT JOIN marks k ON k.user = u.number AND k.room = ?
+	WHERE u.number = ? AND u.tenant = ?`
+
+func (t *tx) standing(r *room, user int64, m domain.Member, device domain.DeviceID) (at standing, err error) {
+	none := true
+	err = t.conn.query(standings, args(string(device), r.number, user, t.tenant), func(row row) error {
+		at.known, at.seen = !row.null(0), row.time(0)
+		if row.null(1) {
 			return nil
-		})
-	if !found {
-		highest = domain.Mark{DeliveredSeq: m.JoinedSeq, DeliveredRev: m.JoinedRev}
+		}
+		mark := domain.Mark{DeliveredSeq: row.int(2), DeliveredRev: row.int(3), ReadSeq: row.int(4)}
+		if domain.DeviceID(row.text(1)) == device {
+			at.own = &mark
+		}
+		at.highest, none = at.highest.Raise(mark), false
+		return nil
+	})
+	if none {
+		at.highest = domain.Mark{DeliveredSeq: m.JoinedSeq, DeliveredRev: m.JoinedRev}
 	}
-	return own, highest, err
+	return at, err
 }
 
 // keepPlaces writes down the place of the user's other known devices that had none of their own in the room: it was
@@ -94,51 +123,4 @@ func (t *tx) putMark(r *room, user int64, device domain.DeviceID, mark domain.Ma
 		ON CONFLICT (user, room, device) DO UPDATE SET delivered_seq = excluded.delivered_seq,
 		delivered_rev = excluded.delivered_rev, read_seq = excluded.read_seq`,
 		user, r.number, string(device), mark.DeliveredSeq, mark.DeliveredRev, mark.ReadSeq)
-}
-
-// SeeDevice implements ports.MarkWriter.
-func (t *tx) SeeDevice(user domain.UserID, device domain.DeviceID, userRev int64, at time.Time) error {
-	if err := t.ready(); err != nil {
-		return err
-	}
-	number, err := t.ensureUser(user)
-	if err != nil {
-		return err
-	}
-	known, err := t.conn.first("SELECT 1 FROM devices WHERE user = ? AND device = ?", args(number, string(device)),
-		func(row) {})
-	if err != nil {
-		return err
-	}
-	if !known {
-		if err := t.displaceDevices(number, at); err != nil {
-			return err
-		}
-	}
-	return t.put(`INSERT INTO devices (user, device, seen, user_rev) VALUES (?, ?, ?, ?)
-		ON CONFLICT (user, device) DO UPDATE SET seen = max(seen, excluded.seen), user_rev = max(user_rev, excluded.user_rev)`,
-		number, string(device), millis(at), userRev)
-}
-
-// displaceDevices makes room for a new device: it forgets those not seen for 90 days, and the longest unseen of 20.
-func (t *tx) displaceDevices(user int64, at time.Time) error {
-	oldest := millis(at.Add(-domain.DeviceMemory * time.Hour))
-	known := 0
-	var displaced []string
-	err := t.conn.query("SELECT device, seen FROM devices WHERE user = ? ORDER BY seen DESC, device", args(user),
-		func(r row) error {
-			if known++; known >= domain.MaxDevicesPerUser || r.int(1) <= oldest {
-				displaced = append(displaced, r.text(0))
-			}
-			return nil
-		})
-	for _, device := range displaced {
-		if err == nil {
-			err = t.put("DELETE FROM marks WHERE user = ? AND device = ?", user, device)
-		}
-		if err == nil {
-			err = t.put("DELETE FROM devices WHERE user = ? AND device = ?", user, device)
-		}
-	}
-	return err
 }

@@ -26,7 +26,7 @@ func Migrate(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	if err := prepareFile(path); err != nil {
+	if path, err = prepareFile(path); err != nil {
 		return err
 	}
 	lock, err := waitForLock(ctx, path, lockPatience)

@@ -210,7 +210,7 @@ func TestRoomNumbersNeverOutgrowTheirBits(t *testing.T) {
 		_, err := tx.CreateRoom(domain.Room{ID: domain.RoomID(uuid()), Type: domain.RoomGroup, CreatedAt: now}, nil)
 		return err
 	})
-	if err == nil {
-		t.Error("a room beyond the last number was made")
+	if !errors.Is(err, domain.ErrUnavailable) {
+		t.Errorf("a room beyond the last number: %v, want ErrUnavailable", err)
 	}
 }

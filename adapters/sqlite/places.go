@@ -1,14 +1,9 @@
 package sqlite
 
 import (
-	"database/sql/driver"
-
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-// maxPlaces is how many rooms and removals a connecting device is told of.
-const maxPlaces = 5000
 
 // placesOf finds the mark of each room: the device's own, else the user's highest, else the position of joining. CROSS
 // JOIN keeps SQLite to this order: left alone it walks all rooms of the tenant by activity to save the sorting.
@@ -18,7 +13,7 @@ const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
 		coalesce(k.read_seq, (SELECT max(read_seq) FROM marks WHERE user = m.user AND room = m.room), 0), ` + memberColumns + `
 	FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
 	LEFT JOIN marks k ON k.user = m.user AND k.room = m.room AND k.device = ?
-	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC LIMIT 0 + ?`
+	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC`
 
 // Places implements ports.LogReader.
 func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Places, error) {
@@ -33,14 +28,14 @@ func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Place
 	if err != nil {
 		return ports.Places{}, err
 	}
-	err = r.conn.query(placesOf, args(r.tenant, string(device), number, int64(maxPlaces)), func(row row) error {
+	err = r.conn.query(placesOf, args(r.tenant, string(device), number), func(row row) error {
 		places.Rooms = append(places.Rooms, scanPlace(row, user))
 		return nil
 	})
 	if err != nil || !places.Known {
 		return places, err
 	}
-	places.Removed, err = r.removals(number, learned)
+	err = r.addRemovals(&places, number, learned)
 	return places, err
 }
 
@@ -64,16 +59,21 @@ func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Plac
 	return places, learned, err
 }
 
-// removals are the rooms a user lost after a position of the user's counter, oldest first.
-func (r *reader) removals(user, after int64) ([]ports.Removal, error) {
-	var removed []ports.Removal
-	err := r.conn.query(`SELECT r.id, m.left_rev FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
+// addRemovals adds the rooms a user lost after a position of the user's counter, oldest first. When there are too many to
+// tell, the counter stops at the last one told, so that confirming it leaves the others to be told.
+func (r *reader) addRemovals(places *ports.Places, user, after int64) error {
+	var told int64
+	return r.conn.query(`SELECT r.id, m.left_rev, m.user_rev FROM members m
+		CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
 		WHERE m.user = ? AND m.state = 2 AND m.user_rev > ? ORDER BY m.user_rev LIMIT 0 + ?`,
-		[]driver.Value{r.tenant, user, after, int64(maxPlaces)}, func(row row) error {
+		args(r.tenant, user, after, int64(ports.MaxRemovals+1)), func(row row) error {
+			if len(places.Removed) == ports.MaxRemovals {
+				places.UserRev = told
+				return nil
+			}
 			removal := ports.Removal{LeftRev: row.int(1)}
 			copy(removal.Room[:], row.blob(0))
-			removed = append(removed, removal)
+			places.Removed, told = append(places.Removed, removal), row.int(2)
 			return nil
 		})
-	return removed, err
 }

@@ -91,6 +91,14 @@ func (p *purge) room(tenant, room int64) error {
 	return p.rows("rooms", "(number)", "number = ? AND tenant = ?", room, tenant)
 }
 
+// device removes a device with its marks, the device last.
+func (p *purge) device(user int64, device string) error {
+	if err := p.rows("marks", "(user, room, device)", "user = ? AND device = ?", user, device); err != nil {
+		return err
+	}
+	return p.rows("devices", "(user, device)", "user = ? AND device = ?", user, device)
+}
+
 func (p *purge) user(tenant, user int64) error {
 	if err := p.rows("marks", "(user, room, device)", "user = ?", user); err != nil {
 		return err

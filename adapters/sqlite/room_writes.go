@@ -67,6 +67,10 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 		unique_key, name, metadata) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?)`,
 		draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active, millis(draft.CreatedAt),
 		textOrNull(draft.UniqueKey), name, blobOrNull(draft.Metadata))
+	if isCheck(err) { // the table's only CHECK: the numbers of rooms are used up
+		t.w.log.Error("no room can be made any more", "error", err)
+		return nil, domain.ErrUnavailable
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +115,11 @@ func (t *tx) raiseUserRev(user int64) (rev int64, err error) {
 	if err := t.put("UPDATE users SET user_rev = user_rev + 1 WHERE number = ? AND tenant = ?", user, t.tenant); err != nil {
 		return 0, err
 	}
+	return t.userRev(user)
+}
+
+// userRev is how many changes of the user's memberships there were.
+func (t *tx) userRev(user int64) (rev int64, err error) {
 	_, err = t.conn.first("SELECT user_rev FROM users WHERE number = ? AND tenant = ?", args(user, t.tenant),
 		func(r row) { rev = r.int(0) })
 	return rev, err

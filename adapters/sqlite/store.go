@@ -60,7 +60,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepareFile(path); err != nil {
+	if path, err = prepareFile(path); err != nil {
 		return nil, err
 	}
 	lock, err := lockProcess(path)
@@ -155,7 +155,7 @@ func (s *Store) close() error {
 	case s.fatal.Load():
 		close(s.lost) // the writer's connection stays open: closing the last one would checkpoint what may not be on the disk
 	case s.writer.conn != nil:
-		failed = append(failed, s.writer.finalCheckpoint(), s.writer.conn.close())
+		failed = append(failed, s.writer.finish())
 	}
 	return errors.Join(append(failed, s.lock.release())...)
 }

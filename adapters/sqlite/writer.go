@@ -27,6 +27,7 @@ type writer struct {
 	ailed bool // writing failed in this batch
 	sick  bool // writing failed lately: said once, not for every batch
 	swept time.Time
+	more  bool // this batch's sweep has left expired rows
 	dead  bool // durability is unknown: nothing is written or answered any more
 	ended bool
 }
@@ -36,7 +37,7 @@ var errLost = errors.New("sqlite: the outcome of this write is unknown and the p
 
 const (
 	idle       = time.Second // without work, before the write-ahead log is put away
-	sweepEvery = time.Minute // between looks for expired rows; while there are more, every batch takes a step
+	sweepEvery = time.Minute // between looks for expired rows; while there are more and commits succeed, every batch takes a step
 )
 
 // loop runs batches until the queue is closed and empty. A closure that calls runtime.Goexit ends this goroutine; a
@@ -81,17 +82,15 @@ func (w *writer) patience() time.Duration {
 	return sweepEvery
 }
 
-// withSweep adds a step of removing expired Idempotency-Keys to a batch when it is due.
+// withSweep adds a step of removing expired rows to a batch when it is due. One that fails, or whose batch does, is
+// due again in a minute: a disk that is full now will be full at once, too.
 func (w *writer) withSweep(batch []*job) []*job {
 	if time.Since(w.swept) < sweepEvery {
 		return batch
 	}
 	w.swept = time.Now()
-	return append(batch, &job{ctx: background, done: make(chan struct{}), run: func(t *tx) error {
-		more, err := t.sweepIdempotency(w.store.cfg.Clock.Now())
-		if more {
-			w.swept = time.Time{}
-		}
+	return append(batch, &job{ctx: background, done: make(chan struct{}), run: func(t *tx) (err error) {
+		w.more, err = t.sweep(w.store.cfg.Clock.Now())
 		return err
 	}})
 }
@@ -124,7 +123,7 @@ func (w *writer) runBatch() {
 }
 
 func (w *writer) begin() {
-	w.next, w.failed, w.open, w.ailed = 0, nil, true, false
+	w.next, w.failed, w.open, w.ailed, w.more = 0, nil, true, false, false
 	if w.conn == nil {
 		w.conn, w.failed = openWith(w.store.path, writerPragmas(w.store.cfg.UnsafeDurability))
 	}
@@ -151,6 +150,9 @@ func (w *writer) commit() {
 // publish makes what the batch changed visible to those who are answered next.
 func (w *writer) publish() {
 	w.cache.publish()
+	if w.more {
+		w.swept = time.Time{}
+	}
 	if w.sick && !w.ailed {
 		w.sick = false
 		w.log.Info("store is writable again")

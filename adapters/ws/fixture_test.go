@@ -79,6 +79,8 @@ func (randomIDs) Secret(n int) []byte  { return make([]byte, n) }
 type fakeIdentity struct {
 	mu      sync.Mutex
 	expires time.Time
+	asked   int
+	revoke  int // the call from which on nothing is accepted; 0 = never
 }
 
 func (f *fakeIdentity) Authenticate(_ context.Context, c application.Credentials) (application.Caller, error) {
@@ -86,7 +88,10 @@ func (f *fakeIdentity) Authenticate(_ context.Context, c application.Credentials
 	defer f.mu.Unlock()
 	tenant := domain.Tenant{ID: "tenant_1", Config: domain.TenantConfig{AllowedOrigins: []string{"https://tenant.example"}}}
 	actor := domain.Actor{Tenant: "tenant_1", Kind: domain.ActorUser, User: "alice", Expires: f.expires}
+	f.asked++
 	switch {
+	case f.revoke > 0 && f.asked >= f.revoke:
+		return application.Caller{}, domain.ErrUnauthenticated
 	case c.APIKey == "key":
 		actor.Kind, actor.User = domain.ActorBackend, domain.UserID(c.UserID)
 	case c.Bearer != "good":
@@ -206,6 +211,8 @@ func (f *fakeMessaging) Send(_ context.Context, c application.Caller, room domai
 		panic("scripted")
 	case room == strangeRoom:
 		return ports.Appended{}, domain.ErrNotMember
+	case d.Content == "tenant gone":
+		return ports.Appended{}, domain.ErrUnauthenticated
 	}
 	if err := d.Check(domain.DefaultMaxMessage); err != nil {
 		return ports.Appended{}, err

@@ -89,9 +89,7 @@ func (f *flusher) flush(s *Session) {
 		f.h.sessions.Go(s.writeBlocking)
 		return
 	}
-	s.mu.Lock()
-	f.buf = s.out.join(f.buf[:0], writeChunk)
-	s.mu.Unlock()
+	f.buf = s.joinNext(f.buf[:0], writeChunk)
 	f.n, f.err = 0, nil
 	if len(f.buf) > 0 {
 		if err := s.raw.Write(f.try); err != nil {
@@ -136,9 +134,7 @@ func (s *Session) writeSlowly() {
 func (s *Session) attempt(fd uintptr) (int, error) {
 	chunk := chunks.Get().(*[]byte)
 	defer chunks.Put(chunk)
-	s.mu.Lock()
-	*chunk = s.out.join((*chunk)[:0], writeChunk)
-	s.mu.Unlock()
+	*chunk = s.joinNext((*chunk)[:0], writeChunk)
 	if len(*chunk) == 0 {
 		return 0, nil
 	}
@@ -151,9 +147,7 @@ func (s *Session) writeBlocking() {
 		begun := time.Now()
 		_ = s.conn.SetWriteDeadline(begun.Add(writeStall))
 		chunk := chunks.Get().(*[]byte)
-		s.mu.Lock()
-		*chunk = s.out.join((*chunk)[:0], blockingChunk)
-		s.mu.Unlock()
+		*chunk = s.joinNext((*chunk)[:0], blockingChunk)
 		n, err := s.conn.Write(*chunk)
 		chunks.Put(chunk)
 		if s.goOn(n, err, time.Since(begun)) {

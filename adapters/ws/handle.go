@@ -79,6 +79,10 @@ func (s *Session) handleSend(ctx context.Context, c *command) (answer, error) {
 		return nil, err
 	}
 	sent, err := s.h.messaging.Send(ctx, s.caller, room, c.draft(), nil)
+	if errors.Is(err, domain.ErrUnauthenticated) {
+		s.Close(closeToken, "credential revoked") // with its tenant
+		return nil, errClosed
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -149,14 +153,16 @@ func (s *Session) handleResume(ctx context.Context, c *command) (answer, error) 
 	return func(dst []byte) []byte { return append(dst, `{"success":true}`...) }, nil
 }
 
-// startFailed closes a socket whose replay could not begin: its client comes back later.
+// startFailed closes a socket that could not be seated, or whose replay could not begin.
 func (s *Session) startFailed(err error) error {
 	switch {
 	case errors.Is(err, domain.ErrClosing):
 		s.Close(closeGoingAway, "server is shutting down")
 	case domainCode(err) == domain.CodeUnavailable:
 		s.Close(closeTryLater, "the log cannot be read at the moment")
-	case errors.Is(err, domain.ErrTenantNotFound):
+	case errors.Is(err, domain.ErrTooManySockets):
+		s.Close(closePolicy, domain.ErrTooManySockets.Message)
+	case errors.Is(err, domain.ErrTenantNotFound), domainCode(err) == domain.CodeAuthentication:
 		s.Close(closeToken, "credential revoked")
 	default:
 		s.h.log.Error("replay could not begin", "error", err)

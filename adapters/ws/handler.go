@@ -4,10 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -27,7 +29,8 @@ type Deps struct {
 
 // Config is the operator's.
 type Config struct {
-	AllowedOrigins []string // exact origins of pages that may open sockets, besides the own host; "*" = all
+	AllowedOrigins []string // exact origins of pages that may open sockets, for all tenants; api.AnyOrigin counts only with Dev
+	Dev            bool
 }
 
 // Handler serves /ws. Mount it, Run it, and Drain it before Run's context ends.
@@ -95,6 +98,11 @@ func New(d Deps) *Handler {
 }
 
 func newHandler(h *Handler) *Handler {
+	if !h.cfg.Dev {
+		h.cfg.AllowedOrigins = slices.DeleteFunc(slices.Clone(h.cfg.AllowedOrigins), func(origin string) bool {
+			return origin == api.AnyOrigin
+		})
+	}
 	h.started = time.Now()
 	h.slots = make(chan struct{}, handshakes)
 	h.ready = newReadyList()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -38,7 +37,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s := h.upgrade(w, r, asked); s != nil {
-		s.open(r.Context(), asked.resume)
+		s.open(r.Context(), asked)
 	}
 }
 
@@ -68,6 +67,7 @@ func (h *Handler) leave() { <-h.slots }
 
 // admission is what an upgrade asked for and may have.
 type admission struct {
+	given  application.Credentials
 	caller application.Caller
 	device domain.DeviceID
 	resume bool
@@ -79,7 +79,8 @@ func (h *Handler) admit(r *http.Request) (a admission, err error) {
 	if err != nil {
 		return a, err
 	}
-	a.caller, err = h.identity.Authenticate(r.Context(), application.Credentials(given))
+	a.given = application.Credentials(given)
+	a.caller, err = h.identity.Authenticate(r.Context(), a.given)
 	switch {
 	case err != nil:
 		return a, err
@@ -98,6 +99,9 @@ func (h *Handler) admit(r *http.Request) (a admission, err error) {
 	}
 	if a.device, err = domain.CheckDeviceID(device); err != nil {
 		return a, err
+	}
+	if query.Has("ack") {
+		return a, domain.Invalid("ack", "ack is not supported: confirm with ack frames")
 	}
 	a.resume, err = flag(query, "resume")
 	return a, err
@@ -233,24 +237,16 @@ func rawConn(conn net.Conn) syscall.RawConn {
 
 // open seats the session, greets the client, begins the replay and starts the reader. It runs on the goroutine of the
 // request, which has grown its stack already and gives it back.
-func (s *Session) open(ctx context.Context, resume bool) {
+func (s *Session) open(ctx context.Context, a admission) {
 	defer func() { go s.read() }()
 	defer s.survive()
-	connected, err := s.h.fanout.Connect(s.caller, s.device, s)
-	if errors.Is(err, domain.ErrTooManySockets) {
-		s.Close(closePolicy, domain.ErrTooManySockets.Message)
-		return
-	}
-	if err != nil {
+	if err := s.connect(ctx, a.given); err != nil {
 		_ = s.startFailed(err)
 		return
 	}
-	s.mu.Lock()
-	s.peer = connected
-	s.mu.Unlock()
 	id := "conn_" + s.h.ids.NewUUID().String()
 	s.control(connectedFrame(id, s.caller.User, s.device, s.h.fanout.Epoch(), s.h.clock.Now()))
-	if resume {
+	if a.resume {
 		s.waiting = true
 		s.resumeBy.Store(s.h.now() + int64(resumeWait))
 		s.h.watch(s)
@@ -259,4 +255,18 @@ func (s *Session) open(ctx context.Context, resume bool) {
 	if err := s.peer.Start(ctx, nil); err != nil {
 		_ = s.startFailed(err)
 	}
+}
+
+// connect registers the session with the fan-out, and asks once more who is calling: a credential that was revoked
+// after it was accepted, and before the session could be found and closed, ends here.
+func (s *Session) connect(ctx context.Context, given application.Credentials) error {
+	connected, err := s.h.fanout.Connect(s.caller, s.device, s)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.peer = connected
+	s.mu.Unlock()
+	_, err = s.h.identity.Authenticate(ctx, given)
+	return err
 }

@@ -38,6 +38,7 @@ func TestRefusedUpgradesGetTheNativeError(t *testing.T) {
 		"a long device id":    {"GET", "token=good&device_id=" + strings.Repeat("x", 65), nil, 400, domain.CodeValidation, "device_id"},
 		"two device ids":      {"GET", "token=good&device_id=a&device_id=b", nil, 400, domain.CodeValidation, "device_id"},
 		"resume=maybe":        {"GET", "token=good&resume=maybe", nil, 400, domain.CodeValidation, "resume"},
+		"ack=auto":            {"GET", "token=good&ack=auto", nil, 400, domain.CodeValidation, "ack"},
 		"no upgrade":          {"GET", "token=good", map[string]string{"Upgrade": ""}, 426, domain.CodeValidation, "Upgrade"},
 		"version 12":          {"GET", "token=good", map[string]string{"Sec-WebSocket-Version": "12"}, 426, domain.CodeValidation, "Sec-WebSocket-Version"},
 		"no key":              {"GET", "token=good", map[string]string{"Sec-WebSocket-Key": ""}, 400, domain.CodeValidation, ""},

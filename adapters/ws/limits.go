@@ -27,6 +27,7 @@ const (
 	maxMessageGap = 10 * time.Second // from a message's first byte to its last
 	resumeWait    = 5 * time.Second
 	closeWait     = 5 * time.Second // from our close frame to the peer's
+	revokedWait   = 2 * time.Second // the same when the credential has ended; the sweeper may add a second
 	writeStall    = 10 * time.Second
 	stallGrace    = time.Second // after a stall, for a client that wakes up to see the close code
 

@@ -81,16 +81,24 @@ func (q *queue) written(n int) (frames int) {
 	return frames
 }
 
-// cut drops everything but a frame that is partly written: without its rest no later frame could be read.
-func (q *queue) cut() {
-	if q.offset == 0 {
-		q.drop()
+// keepLast drops everything but the last frame, and a frame before it that is partly written: without its rest no later
+// frame could be read.
+func (q *queue) keepLast() {
+	begun := 0
+	if q.offset > 0 {
+		begun = 1
+	}
+	if q.len() <= begun+1 {
 		return
 	}
 	list := q.list.frames
-	clear(list[1:])
-	q.list.frames = list[:1]
-	q.bytes = len(list[0]) - q.offset
+	last := list[len(list)-1]
+	clear(list[begun:])
+	q.list.frames = append(list[:begun], last)
+	q.bytes = len(last) - q.offset
+	if begun == 1 {
+		q.bytes += len(list[0])
+	}
 }
 
 // drop drops everything.

@@ -42,23 +42,28 @@ func TestQueueIsAByteStream(t *testing.T) {
 	})
 }
 
-func TestCutKeepsAFrameThatIsBegun(t *testing.T) {
+func TestKeepLastKeepsAFrameThatIsBegun(t *testing.T) {
 	t.Parallel()
+	for written, want := range []string{"!", "irst!", "rst!", "st!", "t!", "!", "econd!", "cond!"} {
+		var q queue
+		for _, frame := range []string{"first", "second", "third", "!"} {
+			q.add([]byte(frame))
+		}
+		q.written(written)
+		for range 2 {
+			q.keepLast()
+			if got := string(q.join(nil, 100)); got != want || q.bytes != len(want) {
+				t.Errorf("after %d bytes: got %q and %d bytes, want %q", written, got, q.bytes, want)
+			}
+		}
+	}
 	var q queue
-	for _, frame := range []string{"first", "second", "third"} {
-		q.add([]byte(frame))
-	}
-	q.written(7)
-	q.cut()
-	q.add([]byte("!"))
-	if got := string(q.join(nil, 100)); got != "cond!" || q.bytes != 5 {
-		t.Fatalf("got %q and %d bytes, want the rest of the second and what came after", got, q.bytes)
-	}
-	q.drop()
-	q.add([]byte("whole"))
-	q.cut()
-	if q.len() != 0 || q.bytes != 0 {
-		t.Fatalf("got %d frames, want none", q.len())
+	q.keepLast()
+	q.add([]byte("last"))
+	q.written(1)
+	q.keepLast()
+	if got := string(q.join(nil, 100)); got != "ast" || q.bytes != 3 {
+		t.Errorf("got %q and %d bytes, want the rest of the only frame", got, q.bytes)
 	}
 }
 

@@ -21,7 +21,10 @@ type registry struct {
 }
 
 // place is where a session sits in the wheel, so that taking it out is cheap.
-type place struct{ bucket, slot int32 }
+type place struct {
+	bucket, slot int32
+	gone         bool // removed: nobody looks at it any more
+}
 
 // add registers a session; false when the server is draining.
 func (r *registry) add(s *Session) bool {
@@ -32,7 +35,7 @@ func (r *registry) add(s *Session) bool {
 	}
 	at := r.filling
 	r.filling = (at + 1) % buckets
-	s.place = place{int32(at), int32(len(r.wheel[at]))}
+	s.place = place{bucket: int32(at), slot: int32(len(r.wheel[at]))}
 	r.wheel[at] = append(r.wheel[at], s)
 	r.count++
 	s.h.sessions.Add(1)
@@ -49,6 +52,7 @@ func (r *registry) remove(s *Session) {
 	bucket[s.place.slot], moved.place.slot = moved, s.place.slot
 	bucket[last] = nil
 	r.wheel[s.place.bucket] = bucket[:last]
+	s.place.gone = true
 	r.count--
 	delete(r.watched, s)
 	if r.count == 0 && r.emptied != nil {
@@ -57,10 +61,14 @@ func (r *registry) remove(s *Session) {
 	}
 }
 
-// watch makes the sweeper look at a session every second.
+// watch makes the sweeper look at a session every second. One that was removed meanwhile is let be: whoever closes it,
+// or comes to it from a copy of its bucket, may be late.
 func (r *registry) watch(s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if s.place.gone {
+		return
+	}
 	if r.watched == nil {
 		r.watched = map[*Session]struct{}{}
 	}

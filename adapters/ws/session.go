@@ -53,6 +53,7 @@ type Session struct {
 	handling   bool          // a command is under way
 	leaving    bool          // close when it is done
 	closing    bool          // a close frame is queued: nothing follows it
+	revoked    bool          // nothing goes before it either, but the rest of a frame begun
 	dead       bool          // the connection has ended
 	wake       chan struct{} // closed when something was written; nil unless the reader waits for that
 }
@@ -79,13 +80,19 @@ func (s *Session) Push(f ports.Frame) bool {
 	return true
 }
 
-// Close ends the socket with a close frame behind what is queued. The peer has 5 s to answer it.
+// Close ends the socket with a close frame behind what is queued; the peer has 5 s to answer it. Whose credential has
+// ended gets nothing more but that frame, and is gone within 3 s.
 func (s *Session) Close(code int, reason string) {
+	wait := closeWait
+	if code == closeToken {
+		wait = revokedWait
+	}
 	s.mu.Lock()
-	if !s.beginClose(code, closeWait) {
+	if !s.beginClose(code, wait) {
 		s.mu.Unlock()
 		return
 	}
+	s.revoked = code == closeToken
 	s.enqueue(closeFrame(code, reason))
 	s.h.watch(s)
 }
@@ -129,10 +136,21 @@ func (s *Session) stalled() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.beginClose(closeNoProgress, stallGrace) {
-		s.out.cut()
 		s.out.add(closeFrame(closeNoProgress, "no progress on a write for 10 s"))
+		s.out.keepLast()
 		s.h.watch(s)
 	}
+}
+
+// joinNext appends what is to be written next to dst, up to limit bytes. Its caller is the one who writes, and has
+// settled its write before: only here may the queue be cut.
+func (s *Session) joinNext(dst []byte, limit int) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revoked {
+		s.out.keepLast()
+	}
+	return s.out.join(dst, limit)
 }
 
 // leave ends the session once the command under way is answered: server.shutdown, close 1001.

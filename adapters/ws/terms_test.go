@@ -259,8 +259,8 @@ func TestPeerThatDoesNotAnswerACloseIsCutAfter5Seconds(t *testing.T) {
 		c := f.dialPipe(t, "").greeted()
 		since := time.Now()
 		c.SetCloseHandler(func(int, string) error { return nil })
-		f.rooms.peer(0).sink.Close(closeToken, "credential revoked")
-		c.wantClose(closeToken)
+		f.rooms.peer(0).sink.Close(closePolicy, "enough")
+		c.wantClose(closePolicy)
 		if _, err := c.NetConn().Read(make([]byte, 1)); err == nil {
 			t.Fatal("the connection is still open")
 		}

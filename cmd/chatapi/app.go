@@ -98,7 +98,9 @@ func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch po
 	return f
 }
 
-func newSocketConfig(cfg *Config) ws.Config { return ws.Config{AllowedOrigins: cfg.AllowedOrigins} }
+func newSocketConfig(cfg *Config) ws.Config {
+	return ws.Config{AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev}
+}
 
 func newRESTConfig(cfg *Config) httpapi.Config {
 	return httpapi.Config{Version: version(), AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev}

@@ -50,6 +50,7 @@ var (
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
 		application.NewDelivery, application.NewUpkeep, newFanout,
 		wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
+		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(
 		wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)),

@@ -48,7 +48,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	upkeep := application.NewUpkeep(store, store, identity, log)
 	registry := newRegistry()
 	appender := newAppender(store, registry)
-	messaging := application.NewMessaging(appender, store, iDs, clock)
+	messaging := application.NewMessaging(appender, store, identity, iDs, clock)
 	config := newSocketConfig(cfg)
 	deps := ws.Deps{
 		Identity:  identity,
@@ -119,7 +119,7 @@ var (
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, newFanout, wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, newFanout, wire.Bind(new(application.CredentialCloser), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Delivery", "Tenancy", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator)
 )

@@ -64,6 +64,8 @@ CREATE TABLE devices (
     PRIMARY KEY (user, device)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX devices_seen ON devices (seen);
+
 CREATE TABLE rooms (
     number     INTEGER PRIMARY KEY AUTOINCREMENT CHECK (number < 1 << 27), -- shares 63 bits with 36 of seq
     id         BLOB NOT NULL UNIQUE, -- 16 bytes, unique across tenants
@@ -146,6 +148,8 @@ CREATE TABLE marks (
     read_seq      INTEGER NOT NULL,
     PRIMARY KEY (user, room, device)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX marks_device ON marks (user, device); -- to forget a device
 
 CREATE TABLE idempotency (
     tenant   INTEGER NOT NULL,

@@ -125,13 +125,13 @@ func (c change) do(tx ports.Tx) (any, error) {
 		return nil, err
 	}
 	userRev := known.UserRev
-	if known.Known && !c.confirm {
+	if !c.confirm {
 		userRev = 0
 	}
 	return nil, tx.SeeDevice(c.user, c.device, userRev, c.at)
 }
 
-// apply asks the model. A device first seen confirms what there is.
+// apply asks the model.
 func (w *walker) apply(c change) (any, error) {
 	r, d := w.model.room(c.room.ID), deviceOf{c.user, c.device}
 	switch c.kind {
@@ -146,6 +146,6 @@ func (w *walker) apply(c change) (any, error) {
 	case changeRaise:
 		return w.model.raise(r, d, c.mark)
 	}
-	w.model.see(d, c.confirm || w.model.devices[d] == nil, c.at)
+	w.model.see(d, c.confirm, c.at)
 	return nil, nil
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,9 @@ var deviceContracts = []contract{
 	{"every absent device keeps its own place", everyAbsentDeviceKeepsPlace},
 	{"a 21st device displaces the one longest unseen with its marks", deviceIsDisplaced},
 	{"a device seen again is not the one displaced", deviceSeenAgainStays},
+	{"a device that confirms before it was seen is noted", confirmingDeviceIsNoted},
+	{"devices that only confirm displace each other beyond the 20th", confirmingDevicesAreBounded},
+	{"a device seen after 90 days has been forgotten with its marks", absentDeviceIsForgotten},
 }
 
 func deviceIsKnownOnceSeen(f *fixture) {
@@ -161,4 +165,61 @@ func deviceSeenAgainStays(f *fixture) {
 	equal(f.t, "the next one is known", f.places("bob", devices[1]).Known, false)
 	f.see("ann", "phone", 0)
 	equal(f.t, "devices of others are known", f.places("ann", "phone").Known, true)
+}
+
+func confirmingDeviceIsNoted(f *fixture) {
+	room, lost := f.group("ann", "bob"), f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 9)
+	f.removeMember(lost.ID, "bob")
+	mark := f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 5})
+	f.raise(room.ID, "bob", "laptop", domain.Mark{DeliveredSeq: 8})
+	for range 2 {
+		got := f.places("bob", "phone")
+		equal(f.t, "known", got.Known, true)
+		equal(f.t, "seen at", got.SeenAt, Clock.Now())
+		equalList(f.t, "removals before it was noted", got.Removed, nil)
+		equal(f.t, "its place", f.place(room.ID, "bob", "phone").Mark, mark)
+		f.reopen()
+	}
+	left := f.removeMember(room.ID, "bob")
+	want := []ports.Removal{{Room: room.ID, LeftRev: left.LeftRev}}
+	equalList(f.t, "removals since it was noted", f.places("bob", "phone").Removed, want)
+}
+
+func confirmingDevicesAreBounded(f *fixture) {
+	room := f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 50)
+	f.see("ann", "phone", 0)
+	known := func() (n int) {
+		for i := range 50 {
+			if f.places("bob", domain.DeviceID(fmt.Sprint("device ", i))).Known {
+				n++
+			}
+		}
+		return n
+	}
+	for i := range 50 {
+		device := domain.DeviceID(fmt.Sprint("device ", i))
+		f.raise(room.ID, "bob", device, domain.Mark{DeliveredSeq: int64(i) + 1})
+		equal(f.t, "the device that confirmed last is known", f.places("bob", device).Known, true)
+	}
+	equal(f.t, "known devices", known(), domain.MaxDevicesPerUser)
+	f.reopen()
+	equal(f.t, "known devices after a restart", known(), domain.MaxDevicesPerUser)
+	equal(f.t, "ann's phone is known", f.places("ann", "phone").Known, true)
+}
+
+func absentDeviceIsForgotten(f *fixture) {
+	room := f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 9)
+	start, memory := f.now(), domain.DeviceMemory*time.Hour
+	f.update(func(tx ports.Tx) error {
+		return errors.Join(tx.SeeDevice("bob", "old", 0, start), tx.SeeDevice("bob", "young", 0, start.Add(time.Hour)))
+	})
+	f.raise(room.ID, "bob", "old", domain.Mark{DeliveredSeq: 9})
+	f.raise(room.ID, "bob", "young", domain.Mark{DeliveredSeq: 4})
+	f.update(func(tx ports.Tx) error { return tx.SeeDevice("bob", "new", 0, start.Add(memory)) })
+	equal(f.t, "the device unseen for 90 days is known", f.places("bob", "old").Known, false)
+	equal(f.t, "the device unseen for less is known", f.places("bob", "young").Known, true)
+	equal(f.t, "the highest mark left", f.place(room.ID, "bob", "old").Mark.DeliveredSeq, int64(4))
 }

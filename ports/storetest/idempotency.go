@@ -17,6 +17,7 @@ var idempotencyContracts = []contract{
 	{"a send repeated under its key answers the stored message", keyedSendIsReplayed},
 	{"parallel sends under one key make one message", parallelKeyedSends},
 	{"a key used for another request is refused", keyReused},
+	{"a key that a client_id's duplicate answered is kept", duplicateKeepsKey},
 	{"the key of a send is per user and per tenant", keyedSendIsPerUserAndTenant},
 	{"a key of a failed send is free", failedKeyIsFree},
 	{"a key kept a day ago does not hold a send back", expiredKeyIsFree},
@@ -151,6 +152,25 @@ func keyReused(f *fixture) {
 	})
 	snap := f.snapshot(domain.Intent{Room: room.ID, Sender: "ann", Idempotency: &key})
 	equal(f.t, "KeyReused and Replayed", []bool{snap.KeyReused, snap.Replayed != nil}, []bool{true, false})
+}
+
+func duplicateKeepsKey(f *fixture) {
+	room := f.group("ann")
+	d := domain.Draft{Content: "once", ClientID: "c1"}
+	first := f.sendDraft(room.ID, "ann", d)
+	key := domain.Idempotency{User: "ann", Key: hash(1), Request: hash(2)}
+	f.unchanged(room.ID, func() {
+		for range 2 {
+			got, err := f.trySend(room.ID, f.newSend("ann", d), &key)
+			equal(f.t, "the error of a repeated send under a key", err, nil)
+			equal(f.t, "the repeated send", got, ports.Appended{Message: first, Duplicate: true})
+		}
+		key.Request = hash(3)
+		_, err := f.trySend(room.ID, f.newSend("ann", domain.Draft{Content: "another"}), &key)
+		wantError(f.t, "another send under the key", err, domain.ErrIdempotency)
+	})
+	got := f.kept("ann", hash(1), f.now())
+	equal(f.t, "the key", got, &domain.IdempotencyRecord{Request: hash(2), Status: 201, Resource: first.ID.String()})
 }
 
 func keyedSendIsPerUserAndTenant(f *fixture) {

@@ -196,13 +196,16 @@ func (m *model) highest(r *modelRoom, user domain.UserID) domain.Mark {
 	return highest
 }
 
-// raise first writes down where the user's other known devices stand, so that they stay there.
+// raise first notes a device never seen, and writes down where the user's other known devices stand, so that they stay there.
 func (m *model) raise(r *modelRoom, d deviceOf, mark domain.Mark) (domain.Mark, error) {
 	if r.members[d.user] == nil {
 		return domain.Mark{}, domain.ErrMemberNotFound
 	}
 	if mark.DeliveredRev == 0 && mark.DeliveredSeq > 0 {
 		mark.DeliveredRev = r.messages[mark.DeliveredSeq-1].FirstRev
+	}
+	if m.devices[d] == nil {
+		m.see(d, false, Clock.Now())
 	}
 	stand := map[deviceOf]domain.Mark{d: m.place(r, d).Raise(mark)}
 	for other := range m.devices {
@@ -216,10 +219,10 @@ func (m *model) raise(r *modelRoom, d deviceOf, mark domain.Mark) (domain.Mark, 
 	return stand[d], nil
 }
 
-// see notes a device; confirmed: it has learned of all removals.
+// see notes a device; confirmed: it has learned of all removals, as one first seen has.
 func (m *model) see(d deviceOf, confirmed bool, at time.Time) {
 	if m.devices[d] == nil {
-		m.devices[d] = &modelDevice{}
+		m.devices[d], confirmed = &modelDevice{}, true
 	}
 	m.devices[d].seen = at
 	if confirmed {

@@ -10,6 +10,8 @@ var removalContracts = []contract{
 	{"what a device has confirmed only rises", confirmedOnlyRises},
 	{"every device learns for itself", everyDeviceLearns},
 	{"a device first seen has lost nothing", newDeviceLostNothing},
+	{"a device noted without a counter has lost nothing", notedDeviceLostNothing},
+	{"no room is left out, and removals are told 5,000 at a time", removalsAreToldInParts},
 	{"a user added again has not lost the room", addedAgainIsNotLost},
 	{"a second removal is told with its own rev", secondRemoval},
 	{"removals of others and other tenants are not told", onlyOwnRemovals},
@@ -83,6 +85,57 @@ func newDeviceLostNothing(f *fixture) {
 	equalList(f.t, "removals for a device first seen", got.Removed, nil)
 	equal(f.t, "the user's counter", got.UserRev, f.places("bob", "phone").UserRev)
 	equalList(f.t, "removals for a user first seen", f.lost("eve", "phone"), nil)
+}
+
+func notedDeviceLostNothing(f *fixture) {
+	room, second := f.group("ann", "bob"), f.group("ann", "bob")
+	f.removeMember(room.ID, "bob")
+	f.see("bob", "tablet", 0)
+	for range 2 {
+		equalList(f.t, "removals before it was first seen", f.lost("bob", "tablet"), nil)
+		f.see("bob", "tablet", 0)
+		f.reopen()
+	}
+	left := f.removeMember(second.ID, "bob")
+	want := []ports.Removal{{Room: second.ID, LeftRev: left.LeftRev}}
+	equalList(f.t, "removals since", f.lost("bob", "tablet"), want)
+}
+
+// removalsAreToldInParts gives bob more rooms than are told at once when they are lost.
+func removalsAreToldInParts(f *fixture) {
+	const rest = 3
+	var rooms []domain.Room
+	f.update(func(tx ports.Tx) error {
+		rooms = rooms[:0]
+		for range ports.MaxRemovals + rest {
+			room, err := tx.CreateRoom(f.newRoom(domain.RoomGroup, "bob"))
+			if err != nil {
+				return err
+			}
+			rooms = append(rooms, room)
+		}
+		return nil
+	})
+	equal(f.t, "rooms", len(f.places("bob", "phone").Rooms), len(rooms))
+	f.confirm("bob", "phone")
+	want := make([]ports.Removal, len(rooms))
+	f.update(func(tx ports.Tx) error {
+		for i, room := range rooms {
+			left, err := tx.RemoveMember(room.ID, "bob", f.now())
+			if err != nil {
+				return err
+			}
+			want[i] = ports.Removal{Room: room.ID, LeftRev: left.LeftRev}
+		}
+		return nil
+	})
+	f.confirm("bob", "laptop")
+	equalList(f.t, "the removals told first", f.lost("bob", "phone"), want[:ports.MaxRemovals])
+	f.confirm("bob", "phone")
+	equalList(f.t, "the removals told then", f.lost("bob", "phone"), want[ports.MaxRemovals:])
+	f.confirm("bob", "phone")
+	equalList(f.t, "removals in the end", f.lost("bob", "phone"), nil)
+	equal(f.t, "the user's counter", f.places("bob", "phone").UserRev, f.places("bob", "laptop").UserRev)
 }
 
 func addedAgainIsNotLost(f *fixture) {

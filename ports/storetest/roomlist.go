@@ -9,6 +9,7 @@ import (
 var roomListContracts = []contract{
 	{"rooms are listed by latest activity first", latestActivityFirst},
 	{"rooms made at one time are listed newest first", tiesAreNewestFirst},
+	{"a room's activity is its latest message's time, also when clocks went back", activityFollowsTheClock},
 	{"pages of a list fit together", listPagesFit},
 	{"a list shows each room whole with its last message", listShowsWholeRooms},
 	{"a user's list has the rooms the user is in, the backend's has all", listIsTheUsers},
@@ -35,6 +36,26 @@ func latestActivityFirst(f *fixture) {
 	f.reopen()
 	f.send(c.ID, "ann", "x")
 	check("after a restart", c.ID, d.ID, b.ID, a.ID)
+}
+
+func activityFollowsTheClock(f *fixture) {
+	a, b := f.group("ann"), f.group("ann")
+	check := func(what string, want ...domain.RoomID) {
+		f.t.Helper()
+		for _, user := range []domain.UserID{"ann", ""} {
+			equal(f.t, what, roomIDs(f.rooms(domain.RoomQuery{User: user})), want)
+		}
+	}
+	ahead := f.newSend("ann", domain.Draft{Content: "from a clock that runs ahead"})
+	ahead.Now = ahead.Now.AddDate(1, 0, 0)
+	_, err := f.trySend(a.ID, ahead, nil)
+	equal(f.t, "the error of Append", err, nil)
+	f.send(b.ID, "ann", "x")
+	check("after a message from the future", a.ID, b.ID)
+	f.send(a.ID, "ann", "x")
+	check("after its next message", a.ID, b.ID)
+	f.send(b.ID, "ann", "x")
+	check("after one elsewhere", b.ID, a.ID)
 }
 
 func tiesAreNewestFirst(f *fixture) {

@@ -76,7 +76,7 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		application.IdentityConfig{MasterKey: masterKey, JWTSecret: jwtSecret})
 	return httpapi.Deps{
 		Identity:  identity,
-		Messaging: application.NewMessaging(store, store, ids, clock),
+		Messaging: application.NewMessaging(store, store, identity, ids, clock),
 		Rooms:     application.NewRooms(store, ids, clock),
 		Delivery:  application.NewDelivery(store, clock, log),
 		Tenancy:   application.NewTenancy(store, store, store, sealer, ids, clock, identity, noSockets{}),

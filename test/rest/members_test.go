@@ -100,6 +100,31 @@ func TestMembersAreAdministeredByAdminsAndTheBackend(t *testing.T) {
 	f.user("alice").del("/rooms/"+dm+"/members/alice").wantError(http.StatusConflict, domain.CodeConflict, "")
 }
 
+func TestTheMembersOfADirectMessageAreFixedForAll(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dm := f.user("alice").post("/rooms", `{"type":"dm","members":["alice","bob"]}`).want(http.StatusCreated).object()["room_id"].(string)
+	path := "/rooms/" + dm + "/members"
+	for name, c := range map[string]client{"its creator": f.user("alice"), "its other member": f.user("bob"), "the backend": f.backend()} {
+		t.Log(name)
+		c.post(path, `{"user_id":"eve"}`).wantError(http.StatusConflict, domain.CodeConflict, "")
+		for _, user := range []string{"alice", "bob", "eve"} {
+			c.del(path+"/"+user).wantError(http.StatusConflict, domain.CodeConflict, "")
+		}
+	}
+	f.user("eve").post(path, `{"user_id":"eve"}`).wantError(http.StatusForbidden, domain.CodeAuthorization, "")
+	f.user("eve").del(path+"/eve").wantError(http.StatusForbidden, domain.CodeAuthorization, "")
+	_, key := f.newTenant("other", "{}")
+	foreign := f.anonymous().with("X-API-Key", key)
+	for _, c := range []client{foreign, foreign.with("X-User-Id", "alice")} {
+		c.post(path, `{"user_id":"eve"}`).wantError(http.StatusNotFound, domain.CodeNotFound, "")
+		c.del(path+"/alice").wantError(http.StatusNotFound, domain.CodeNotFound, "")
+	}
+	if diff := cmp.Diff([]string{"alice", "bob"}, f.members(dm)); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+}
+
 func TestTheLongestMemberSucceedsTheLastAdmin(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
