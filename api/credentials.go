@@ -19,21 +19,22 @@ type Credentials struct {
 
 // The headers that carry credentials. X-Master-Key is the operator's and read by the admin routes alone.
 const (
-	HeaderAPIKey    = "X-Api-Key"
-	HeaderUserID    = "X-User-Id"
-	HeaderMasterKey = "X-Master-Key"
+	HeaderAPIKey        = "X-Api-Key"
+	HeaderUserID        = "X-User-Id"
+	HeaderMasterKey     = "X-Master-Key"
+	headerAuthorization = "Authorization"
 )
 
 // RequestCredentials takes the credentials of a REST call from its headers. Ambiguity is domain.ErrUnauthenticated:
-// one header with two different values, an unknown Authorization scheme, a Bearer token together with an API key.
-// Whether they are right is Identity's to say.
+// one header with two different values, an unknown Authorization scheme, a Bearer token together with an API key, the
+// operator's X-Master-Key together with anything. Whether they are right is Identity's to say.
 func RequestCredentials(r *http.Request) (Credentials, error) {
 	return credentials(r, url.Values{})
 }
 
 // SocketCredentials takes the credentials of an upgrade from its headers and from ?api_key=, ?user_id= and ?token=,
 // since browsers cannot set headers on a WebSocket. A header and a parameter, or two parameters, that differ are
-// domain.ErrUnauthenticated, and so is a query that cannot be parsed.
+// domain.ErrUnauthenticated, and so are X-Master-Key and a query that cannot be parsed.
 func SocketCredentials(r *http.Request) (Credentials, error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -42,13 +43,20 @@ func SocketCredentials(r *http.Request) (Credentials, error) {
 	return credentials(r, query)
 }
 
-// MasterKey takes the operator's key from X-Master-Key, the only place it may be in; empty is absent.
+// MasterKey takes the operator's key from X-Master-Key, the only place it may be in; empty is absent. A call that
+// carries a tenant's credential as well is domain.ErrUnauthenticated: nobody can say as whom it was meant.
 func MasterKey(r *http.Request) (string, error) {
+	if len(r.Header.Values(HeaderAPIKey))+len(r.Header.Values(headerAuthorization)) > 0 {
+		return "", domain.ErrUnauthenticated
+	}
 	return oneValue(r.Header.Values(HeaderMasterKey))
 }
 
 func credentials(r *http.Request, query url.Values) (c Credentials, err error) {
-	bearers, err := bearerTokens(r.Header.Values("Authorization"))
+	if len(r.Header.Values(HeaderMasterKey)) > 0 {
+		return Credentials{}, domain.ErrUnauthenticated
+	}
+	bearers, err := bearerTokens(r.Header.Values(headerAuthorization))
 	if err != nil {
 		return Credentials{}, err
 	}

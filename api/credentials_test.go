@@ -50,6 +50,9 @@ func TestAmbiguousCredentialsAreUnauthenticated(t *testing.T) {
 		{"Authorization", ""},
 		{"Authorization", "a.b.c"},
 		{"Authorization", "Basic YTpi", "X-API-Key", "sk_1"},
+		{"X-Master-Key", "m", "X-API-Key", "sk_1"},
+		{"X-Master-Key", "m", "Authorization", "Bearer a"},
+		{"X-Master-Key", ""},
 	} {
 		if _, err := api.RequestCredentials(request("/rooms", headers...)); !errors.Is(err, domain.ErrUnauthenticated) {
 			t.Errorf("%v: %v, want ErrUnauthenticated", headers, err)
@@ -92,6 +95,7 @@ func TestSocketCredentialsMayComeInTheQuery(t *testing.T) {
 		"/ws?token=a":                           {"Authorization", "Bearer b"},
 		"/ws?token=a&api_key=sk_1":              nil,
 		"/ws?token=a&x=%zz":                     nil,
+		"/ws?token=b":                           {"X-Master-Key", "m"},
 		"/ws?api_key=sk_1&user_id=a&user_id=A%": nil,
 	} {
 		if _, err := api.SocketCredentials(request(target, headers...)); !errors.Is(err, domain.ErrUnauthenticated) {
@@ -105,11 +109,18 @@ func TestMasterKeyIsReadFromItsHeaderAlone(t *testing.T) {
 	if got, err := api.MasterKey(request("/admin/tenants?master_key=x", "X-Master-Key", "m")); got != "m" || err != nil {
 		t.Errorf("%q, %v; want m", got, err)
 	}
-	if got, err := api.MasterKey(request("/admin/tenants", "X-API-Key", "m")); got != "" || err != nil {
+	if got, err := api.MasterKey(request("/admin/tenants")); got != "" || err != nil {
 		t.Errorf("%q, %v; want nothing", got, err)
 	}
-	if _, err := api.MasterKey(request("/admin/tenants", "X-Master-Key", "m", "X-Master-Key", "n")); !errors.Is(err, domain.ErrUnauthenticated) {
-		t.Errorf("%v, want ErrUnauthenticated", err)
+	for _, headers := range [][]string{
+		{"X-Master-Key", "m", "X-Master-Key", "n"},
+		{"X-Master-Key", "m", "X-API-Key", "sk_1"},
+		{"X-Master-Key", "m", "Authorization", "Bearer a"},
+		{"X-Master-Key", "m", "Authorization", ""},
+	} {
+		if _, err := api.MasterKey(request("/admin/tenants", headers...)); !errors.Is(err, domain.ErrUnauthenticated) {
+			t.Errorf("%v: %v, want ErrUnauthenticated", headers, err)
+		}
 	}
 }
 

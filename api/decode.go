@@ -108,23 +108,34 @@ func syntaxReason(err error) string {
 // maxFieldName bounds how much of a client's own name comes back in an error.
 const maxFieldName = 64
 
-// fieldName turns a JSON pointer into the dotted form of error.field: /rooms/0/rev is rooms.0.rev.
+// fieldName turns a JSON pointer into the dotted form of error.field: /rooms/0/rev is rooms.0.rev. A value of a list is
+// named by its list, as the rules that look at the values name it: /members/0 is members.
 func fieldName(p jsontext.Pointer) string {
-	var names []string
-	for token := range p.Tokens() {
-		names = append(names, token)
+	names := tokens(p)
+	if last := len(names) - 1; last > 0 && isIndex(names[last]) {
+		names = names[:last]
 	}
 	return shorten(strings.Join(names, "."))
 }
 
+// leaf is what a message calls the value: its own name, or its place in a list.
 func leaf(p jsontext.Pointer) string {
-	name := fieldName(p)
-	if last := shorten(p.LastToken()); last != "" {
-		if _, err := strconv.Atoi(last); err != nil {
-			return last
-		}
+	if last := p.LastToken(); last != "" && !isIndex(last) {
+		return shorten(last)
 	}
-	return name
+	return shorten(strings.Join(tokens(p), "."))
+}
+
+func tokens(p jsontext.Pointer) (names []string) {
+	for token := range p.Tokens() {
+		names = append(names, token)
+	}
+	return names
+}
+
+func isIndex(name string) bool {
+	_, err := strconv.Atoi(name)
+	return err == nil
 }
 
 func shorten(name string) string {

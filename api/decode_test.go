@@ -19,8 +19,10 @@ type frame struct {
 	Content   string     `json:"content"`
 	Meta      api.Object `json:"meta"`
 	ClientID  string     `json:"client_id"`
+	ReplyTo   api.Text   `json:"reply_to"`
 	Seq       *api.Int   `json:"seq"`
 	Rooms     []place    `json:"rooms"`
+	Names     []string   `json:"names"`
 	Data      *frame     `json:"data"`
 }
 
@@ -40,10 +42,11 @@ func TestDecodeReadsOneObjectAndIgnoresUnknownNames(t *testing.T) {
 		`{"unknown":{"a":[1,{"b":null}]},"type":"x","rooms":[{"room_id":"r","new":1}],"data":{"type":"y","z":[]}}`: {
 			Type: "x", Rooms: []place{{RoomID: "r"}}, Data: &frame{Type: "y"},
 		},
-		`{"type":null,"meta":null,"seq":null,"rooms":null,"data":null}`: {},
-		`{"content":"\\u0000 \\\\u0000 \ud83d\ude00"}`:                  {Content: `\u0000 \\u0000 😀`},
-		`{"meta": { "a" : [ 1 , "x \" y\\" ] } }`:                       {Meta: api.Object(`{"a":[1,"x \" y\\"]}`)},
-		`{"meta":" {\"a\" : \"\\u00e9\"}\n"}`:                           {Meta: api.Object(`{"a":"\u00e9"}`)},
+		`{"type":null,"meta":null,"seq":null,"rooms":null,"data":null,"reply_to":null}`: {},
+		`{"reply_to":"\u00e9 \"x\""}`:                  {ReplyTo: `é "x"`},
+		`{"content":"\\u0000 \\\\u0000 \ud83d\ude00"}`: {Content: `\u0000 \\u0000 😀`},
+		`{"meta": { "a" : [ 1 , "x \" y\\" ] } }`:      {Meta: api.Object(`{"a":[1,"x \" y\\"]}`)},
+		`{"meta":" {\"a\" : \"\\u00e9\"}\n"}`:          {Meta: api.Object(`{"a":"\u00e9"}`)},
 	} {
 		var got frame
 		if err := api.Decode([]byte(in), &got); err != nil {
@@ -101,7 +104,13 @@ func TestDecodeRefusesWhatTwoReadersMayTakeDifferently(t *testing.T) {
 		`{"type":1}`:                            "type",
 		`{"type":{}}`:                           "type",
 		`{"rooms":{}}`:                          "rooms",
-		`{"rooms":[1]}`:                         "rooms.0",
+		`{"rooms":[1]}`:                         "rooms",
+		`{"names":["a",5]}`:                     "names",
+		`{"7":1,"7":2}`:                         "7",
+		`{"reply_to":""}`:                       "reply_to",
+		`{"reply_to":5}`:                        "reply_to",
+		`{"reply_to":["a"]}`:                    "reply_to",
+		`{"data":{"reply_to":"\ud800"}}`:        "",
 		`{"data":[]}`:                           "data",
 		`{"data":{"content":true}}`:             "data.content",
 		`{"meta":[]}`:                           "meta",
@@ -150,6 +159,9 @@ func TestDecodeSaysWhatWouldBeRight(t *testing.T) {
 		`{"type":5}`:               "type must be a string",
 		`{"rooms":5}`:              "rooms must be an array",
 		`{"rooms":[5]}`:            "rooms.0 must be an object",
+		`{"names":[5]}`:            "names.0 must be a string",
+		`{"reply_to":5}`:           "reply_to must be a string",
+		`{"reply_to":""}`:          "reply_to must not be empty: leave it out instead",
 		`{"meta":5}`:               "meta must be a JSON object",
 		`{"seq":"5"}`:              "seq must be an integer from 0 to 9007199254740991",
 		`{"RoomID":1,"Room_Id":1}`: "Room_Id is spelled room_id",

@@ -90,6 +90,36 @@ func (o *Object) fromString(raw jsontext.Value) error {
 	return nil
 }
 
+// Text is an optional string that has at least one character when it is there: an empty one is a client's mistake, and
+// taking it for absent would hide it. null and absent are empty.
+type Text string
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (t *Text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	token, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	switch token.Kind() {
+	case 'n':
+		*t = ""
+		return nil
+	case '"':
+		*t = Text(token.String())
+	default:
+		return errNotText
+	}
+	if *t == "" {
+		return errEmptyText
+	}
+	return nil
+}
+
+var (
+	errNotText   = domain.Invalid("", "must be a string")
+	errEmptyText = domain.Invalid("", "must not be empty: leave it out instead")
+)
+
 // compact copies well-formed JSON without the white space between its tokens. The library's own Compact parses once
 // more, which the decoder has just done.
 func compact(valid []byte) []byte {
@@ -133,4 +163,5 @@ func jsonNoun(t reflect.Type) string {
 var (
 	_ json.UnmarshalerFrom = (*Int)(nil)
 	_ json.UnmarshalerFrom = (*Object)(nil)
+	_ json.UnmarshalerFrom = (*Text)(nil)
 )

@@ -21,24 +21,29 @@ func EncodeBody(dst []byte, content string, meta []byte) []byte {
 	return append(dst, meta...)
 }
 
-// DecodeBody reads a body. meta shares the bytes of raw and is nil when there is none. Anything but a whole body of
-// a known format is ErrBody.
-func DecodeBody(raw []byte) (content string, meta []byte, err error) {
+// DecodeBody reads a body. Of bytes, meta shares them; of a string, content is a part of it and not copied. meta is nil
+// when there is none. Anything but a whole body of a known format is ErrBody.
+func DecodeBody[T string | []byte](raw T) (content string, meta []byte, err error) {
 	if len(raw) == 0 || raw[0] != bodyFormat {
 		return "", nil, ErrBody
 	}
-	key, n := binary.Uvarint(raw[1:])
+	key, n := uvarint(raw[1:])
 	if n <= 0 || key != 0 {
 		return "", nil, ErrBody
 	}
 	payload := raw[1+n:]
-	size, n := binary.Uvarint(payload)
+	size, n := uvarint(payload)
 	if n <= 0 || size > uint64(len(payload)-n) {
 		return "", nil, ErrBody
 	}
-	content, rest := string(payload[n:n+int(size)]), payload[n+int(size):]
+	content, rest := string(payload[n:n+int(size)]), []byte(payload[n+int(size):])
 	if len(rest) == 0 {
 		return content, nil, nil
 	}
 	return content, rest[:len(rest):len(rest)], nil
+}
+
+// uvarint is binary.Uvarint, also of a string.
+func uvarint[T string | []byte](raw T) (uint64, int) {
+	return binary.Uvarint([]byte(raw[:min(len(raw), binary.MaxVarintLen64)]))
 }

@@ -2,10 +2,12 @@ package domain
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // TenantConfig is what a tenant may set; an absent value means the server's default. It is a document: clients send
@@ -32,7 +34,19 @@ func (c TenantConfig) MaxMessage() int {
 	return DefaultMaxMessage
 }
 
-// MergeConfig applies a JSON object to a config: a named key replaces, null resets, an unknown key is refused.
+// The limits of a config. A tenant's config is read with every one of its calls and held in memory.
+const (
+	MaxConfig         = 16 << 10 // bytes as JSON, the webhook secret aside
+	MaxUserTopics     = 1000
+	MaxTopic          = 128  // characters
+	MaxWebhookURL     = 2048 // bytes
+	MaxWebhookSecret  = 512  // bytes
+	MaxAllowedOrigins = 100
+	maxChatBotID      = 64 // bytes; ours have 40
+)
+
+// MergeConfig applies a JSON object to a config: a named key replaces, null resets, an unknown key is refused. A new
+// webhook secret is in the result as it was sent; sealing it is the caller's.
 func MergeConfig(c TenantConfig, patch []byte) (TenantConfig, error) {
 	if len(patch) == 0 || bytes.Equal(bytes.TrimSpace(patch), []byte("null")) {
 		return c, nil
@@ -51,14 +65,35 @@ func MergeConfig(c TenantConfig, patch []byte) (TenantConfig, error) {
 	}
 	for name, value := range keys {
 		if !slices.Contains(configKeys, name) {
-			return c, Invalid("config."+name, "unknown config key; known are %s", strings.Join(configKeys, ", "))
+			return c, Invalid("config."+shorten(name), "unknown config key; known are %s", strings.Join(configKeys, ", "))
 		}
 		merged[name] = value
 		if bytes.Equal(bytes.TrimSpace(value), []byte("null")) {
 			delete(merged, name)
 		}
 	}
-	return decodeConfig(merged)
+	result, err := decodeConfig(merged)
+	if err == nil && merged["webhook_secret"] != nil && keys["webhook_secret"] != nil {
+		err = checkWebhookSecret(*result.WebhookSecret)
+	}
+	return result, err
+}
+
+// checkWebhookSecret is for a new one: a stored one is sealed, which makes it longer.
+func checkWebhookSecret(secret string) error {
+	if secret == "" || len(secret) > MaxWebhookSecret {
+		return Invalid("config.webhook_secret", "webhook_secret has 1 to %d bytes", MaxWebhookSecret)
+	}
+	return nil
+}
+
+// shorten bounds how much of a client's own name comes back in an error.
+func shorten(name string) string {
+	const enough = 64
+	if len(name) <= enough {
+		return name
+	}
+	return strings.ToValidUTF8(name[:enough], "") + "…"
 }
 
 var configKeys = []string{
@@ -87,15 +122,36 @@ func (c TenantConfig) check() error {
 		return Invalid("config.retry_limit", "retry_limit is 1 to 100 attempts")
 	case c.OnWebhookError != nil && *c.OnWebhookError != "skip" && *c.OnWebhookError != "answer":
 		return Invalid("config.on_webhook_error", "on_webhook_error is skip or answer")
-	case c.WebhookURL != nil && !isHTTPURL(*c.WebhookURL):
-		return Invalid("config.webhook_url", "webhook_url is an http or https URL")
-	case len(c.UserTopics) > 1000:
-		return Invalid("config.user_topics", "user_topics has at most 1000 topics")
+	case c.WebhookURL != nil && (len(*c.WebhookURL) > MaxWebhookURL || !isHTTPURL(*c.WebhookURL)):
+		return Invalid("config.webhook_url", "webhook_url is an http or https URL of at most %d bytes", MaxWebhookURL)
+	case c.ChatBotID != nil && (*c.ChatBotID == "" || len(*c.ChatBotID) > maxChatBotID):
+		return Invalid("config.chat_bot_id", "chat_bot_id is the id of a bot, 1 to %d bytes", maxChatBotID)
+	}
+	return cmp.Or(c.checkLists(), CheckObject("config.chat_limits", c.ChatLimits), c.checkSize())
+}
+
+func (c TenantConfig) checkLists() error {
+	switch {
+	case len(c.UserTopics) > MaxUserTopics || slices.ContainsFunc(c.UserTopics, isNoTopic):
+		return Invalid("config.user_topics", "user_topics has at most %d topics of 1 to %d characters", MaxUserTopics, MaxTopic)
+	case len(c.AllowedOrigins) > MaxAllowedOrigins:
+		return Invalid("config.allowed_origins", "allowed_origins has at most %d origins", MaxAllowedOrigins)
 	}
 	for _, origin := range c.AllowedOrigins {
 		if !IsOrigin(origin) {
 			return Invalid("config.allowed_origins", "an origin is scheme://host[:port], nothing more")
 		}
+	}
+	return nil
+}
+
+func isNoTopic(topic string) bool { return topic == "" || utf8.RuneCountInString(topic) > MaxTopic }
+
+func (c TenantConfig) checkSize() error {
+	c.WebhookSecret = nil // has its own limit, and grows when it is sealed
+	document, err := json.Marshal(c)
+	if err != nil || len(document) > MaxConfig {
+		return Invalid("config", "config has at most %d bytes in all", MaxConfig)
 	}
 	return nil
 }

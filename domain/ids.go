@@ -1,7 +1,5 @@
 package domain
 
-import "encoding/hex"
-
 // UUID is the 16 bytes of a version 7 UUID (RFC 9562). Identifiers are opaque to clients: a prefix and the canonical
 // lower-case text. They sort by time but carry no order that anything rests on.
 type UUID [16]byte
@@ -59,13 +57,20 @@ func (u UUID) String() string { return string(u.Append(make([]byte, 0, uuidLen))
 
 // Append appends the canonical text to dst.
 func (u UUID) Append(dst []byte) []byte {
-	dst = hex.AppendEncode(dst, u[0:4])
-	for _, part := range [][2]int{{4, 6}, {6, 8}, {8, 10}, {10, 16}} {
-		dst = append(dst, '-')
-		dst = hex.AppendEncode(dst, u[part[0]:part[1]])
+	var text [uuidLen]byte
+	at := 0
+	for i, b := range u {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			text[at] = '-'
+			at++
+		}
+		text[at], text[at+1] = hexDigits[b>>4], hexDigits[b&15]
+		at += 2
 	}
-	return dst
+	return append(dst, text[:]...)
 }
+
+const hexDigits = "0123456789abcdef"
 
 // ParseUUID reads the canonical lower-case text only, so that one id has one spelling.
 func ParseUUID(s string) (UUID, bool) {

@@ -147,7 +147,7 @@ type RoomQuery struct {
 	User   UserID    // whose rooms; empty lists the whole tenant's
 	Device *DeviceID // whose LastAck; nil asks for the user's highest
 	Type   RoomType
-	Open   bool // channels of the tenant that User may join and is not in
+	Open   bool // channels of the tenant that User may join and is not in; without a User, all channels
 	Offset int
 	Limit  int
 }

@@ -98,6 +98,7 @@ type RoomReader interface {
 	// Rooms lists rooms, latest activity first (the time of the latest message, else of creation; ties: newest room
 	// first), at most q.Limit from q.Offset, each with
 	// its last message (tombstones included) and what q.Device, else any of the user's devices, has acknowledged.
+	// With q.Open it lists channels only, without last messages: reading needs joining.
 	Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error)
 }
 

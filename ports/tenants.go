@@ -22,7 +22,8 @@ type Tenants interface {
 type TenantWriter interface {
 	// UpdateTenant replaces name and config by what change makes of the stored tenant; change is pure and may run again.
 	UpdateTenant(ctx context.Context, id domain.TenantID, change func(domain.Tenant) (domain.Tenant, error)) (domain.Tenant, error)
-	// DeleteTenant makes a tenant and its keys invisible at once, durably; its rows stay until purged.
+	// DeleteTenant makes a tenant and its keys invisible at once, durably; its rows stay until purged. Its id is free: a
+	// tenant made under it is a new one.
 	DeleteTenant(ctx context.Context, id domain.TenantID, now time.Time) error
 	// PurgeDeleted removes up to 500 rows of deleted tenants and reports whether there may be more.
 	PurgeDeleted(ctx context.Context) (more bool, err error)

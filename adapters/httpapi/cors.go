@@ -72,18 +72,22 @@ func (x *exchange) allowOrigin(list []string) {
 	}
 }
 
-// tenantOrigins remembers which origins any tenant lists. A known one is believed for originMemory, an unknown one is
-// looked up anew after unknownOriginMemory, so that a list just changed works at once and a flood of preflights costs
-// one reading of the tenants a second.
+// tenantOrigins remembers which origins any tenant lists. Anybody may ask, and an unknown origin costs the same as a
+// known one: all tenants are read at most once in originMemory, however many ask and whatever they ask for, plus once
+// after each change that the operator makes through this interface. The reading is by pages of originPage tenants and
+// takes well under a second for ten thousand of them. So an origin that was listed or removed in any other way, as by
+// a command, is known to preflights within originMemory.
 type tenantOrigins struct {
 	tenancy *application.Tenancy
 	log     *slog.Logger
 	turn    chan struct{} // held by the one who reads
+	changes atomic.Int64  // counts what makes the table out of date
 	known   atomic.Pointer[originTable]
 }
 
 type originTable struct {
-	read    time.Time
+	read    time.Time // zero: never
+	changes int64     // of tenantOrigins, when the reading began
 	origins map[string]listing
 }
 
@@ -94,8 +98,9 @@ type listing struct {
 }
 
 const (
-	originMemory        = 30 * time.Second
-	unknownOriginMemory = time.Second
+	originMemory  = 30 * time.Second
+	originTimeout = 10 * time.Second // of one reading
+	originPage    = 500
 )
 
 func newTenantOrigins(tenancy *application.Tenancy, log *slog.Logger) *tenantOrigins {
@@ -111,9 +116,12 @@ func (l listing) asList(origin string) []string {
 	return []string{origin}
 }
 
+// changed is told of every change of a tenant, so that the next preflight sees it.
+func (t *tenantOrigins) changed() { t.changes.Add(1) }
+
 func (t *tenantOrigins) of(ctx context.Context, origin string) listing {
-	if l, current := t.known.Load().lookup(origin); current {
-		return l
+	if table := t.known.Load(); t.isCurrent(table) {
+		return table.origins[origin]
 	}
 	select {
 	case t.turn <- struct{}{}:
@@ -121,38 +129,41 @@ func (t *tenantOrigins) of(ctx context.Context, origin string) listing {
 	case <-ctx.Done():
 		return listing{}
 	}
-	l, current := t.known.Load().lookup(origin)
-	if current { // somebody else has read meanwhile
-		return l
+	if !t.isCurrent(t.known.Load()) { // else somebody else has read meanwhile
+		t.read(ctx)
 	}
-	table, err := t.readAll(ctx)
-	if err != nil {
+	return t.known.Load().origins[origin]
+}
+
+func (t *tenantOrigins) isCurrent(table *originTable) bool {
+	return time.Since(table.read) < originMemory && table.changes == t.changes.Load()
+}
+
+// read replaces the table. It goes on when its client has left, and counts when it has failed: neither may make it
+// happen more often.
+func (t *tenantOrigins) read(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), originTimeout)
+	defer cancel()
+	table := &originTable{changes: t.changes.Load(), origins: map[string]listing{}}
+	if err := t.readAll(ctx, table); err != nil {
 		t.log.Warn("origins of tenants not read", "error", err)
-		return l
+		table.origins = t.known.Load().origins
 	}
+	table.read = time.Now()
 	t.known.Store(table)
-	return table.origins[origin]
 }
 
-func (o *originTable) lookup(origin string) (l listing, current bool) {
-	l = o.origins[origin]
-	age := time.Since(o.read)
-	return l, age < unknownOriginMemory || l.listed && age < originMemory
-}
-
-func (t *tenantOrigins) readAll(ctx context.Context) (*originTable, error) {
-	const page = 500
-	table := &originTable{read: time.Now(), origins: map[string]listing{}}
-	for offset := 0; ; offset += page {
-		tenants, more, err := t.tenancy.List(ctx, offset, page)
+func (t *tenantOrigins) readAll(ctx context.Context, table *originTable) error {
+	for offset := 0; ; offset += originPage {
+		tenants, more, err := t.tenancy.List(ctx, offset, originPage)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, tenant := range tenants {
 			table.add(tenant.Config)
 		}
 		if !more {
-			return table, nil
+			return nil
 		}
 	}
 }

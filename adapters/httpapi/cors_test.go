@@ -2,6 +2,8 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -19,11 +21,15 @@ type tenantsWith struct {
 	otherMethods
 	origins []string
 	reads   int
+	fault   error
 }
 
 func (s *tenantsWith) Tenants(_ context.Context, offset, limit int) ([]domain.Tenant, error) {
 	if offset == 0 {
 		s.reads++
+	}
+	if s.fault != nil {
+		return nil, s.fault
 	}
 	var page []domain.Tenant
 	for _, origin := range s.origins[min(offset, len(s.origins)):min(offset+limit, len(s.origins))] {
@@ -36,33 +42,59 @@ func newTestOrigins(s *tenantsWith) *tenantOrigins {
 	return newTenantOrigins(application.NewTenancy(s, nil, nil, nil, nil, nil, nil, nil), slog.New(slog.DiscardHandler))
 }
 
-func TestUnknownOriginsCostOneReadingASecond(t *testing.T) {
+func TestUnknownOriginsCostOneReadingInHalfAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &tenantsWith{origins: []string{"https://a.example"}}
 		o := newTestOrigins(s)
-		for second := 1; second <= 3; second++ {
-			for range 100 {
-				if o.of(t.Context(), "https://evil.example").listed {
+		for reading := 1; reading <= 3; reading++ {
+			for n := range 30 {
+				if o.of(t.Context(), fmt.Sprintf("https://evil%d.example", n)).listed {
 					t.Fatal("an unknown origin is listed")
 				}
+				time.Sleep(originMemory / 30)
 			}
-			if s.reads != second {
-				t.Errorf("%d readings in second %d, want one a second", s.reads, second)
+			if s.reads != reading {
+				t.Errorf("%d readings after %s, want %d", s.reads, time.Duration(reading)*originMemory, reading)
 			}
-			time.Sleep(unknownOriginMemory)
 		}
 	})
 }
 
-func TestANewOriginIsSeenWithinASecondAndARemovedOneForgotten(t *testing.T) {
+func TestAReadingThatFailsOrThatNobodyWaitsForCountsAsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &tenantsWith{origins: []string{"https://a.example"}}
+		o := newTestOrigins(s)
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		for range 100 {
+			o.of(gone, "https://evil.example") // may be told nothing, but its reading is done and kept
+		}
+		o.of(t.Context(), "https://evil.example")
+		if s.reads != 1 {
+			t.Errorf("%d readings for clients that left, want 1", s.reads)
+		}
+		s.fault = errors.New("the disk is gone")
+		time.Sleep(originMemory)
+		for range 100 {
+			if !o.of(t.Context(), "https://a.example").listed {
+				t.Fatal("what was known is forgotten after a failed reading")
+			}
+		}
+		if s.reads != 2 {
+			t.Errorf("%d readings with the failed one, want 2", s.reads)
+		}
+	})
+}
+
+func TestAChangeIsSeenByTheNextPreflightAndOthersWithinHalfAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &tenantsWith{origins: []string{"https://a.example"}}
 		o := newTestOrigins(s)
 		o.of(t.Context(), "https://b.example")
 		s.origins = []string{"https://b.example"}
-		time.Sleep(unknownOriginMemory)
-		if !o.of(t.Context(), "https://b.example").listed {
-			t.Error("the new origin is not seen")
+		o.changed()
+		if !o.of(t.Context(), "https://b.example").listed || o.of(t.Context(), "https://a.example").listed {
+			t.Error("the change is not seen at once")
 		}
 		s.origins = nil
 		time.Sleep(originMemory)

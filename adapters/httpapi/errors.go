@@ -75,16 +75,10 @@ func clientError(err error) *domain.Error {
 }
 
 func (x *exchange) writeError(e *domain.Error) {
-	switch e.Code {
-	case domain.CodeAuthentication:
-		x.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`) // RFC 9110 §15.5.2
-	case domain.CodeUnavailable:
-		x.Header().Set("Retry-After", "1")
-	}
 	if e.Room != nil {
 		x.Header().Set("Location", x.roomPath(e.Room.ID))
 	}
-	x.writeJSON(statuses[e.Code], api.AppendError(nil, e, x.id))
+	api.WriteError(x, statuses[e.Code], e, x.id)
 }
 
 func (x *exchange) roomPath(id domain.RoomID) string {

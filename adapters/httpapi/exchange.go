@@ -5,10 +5,10 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/application"
 )
 
@@ -39,7 +39,7 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	x := &exchange{ResponseWriter: w, r: r.WithContext(ctx), id: "req_" + h.IDs.NewUUID().String()}
 	defer h.logAccess(x, time.Now())
 	defer h.recoverPanic(x)
-	setFixedHeaders(w.Header(), x.id)
+	api.SetFixedHeaders(w.Header(), x.id)
 	switch {
 	case h.handleCORS(x):
 	case !isClean(r.URL.EscapedPath()):
@@ -47,14 +47,6 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.mux.ServeHTTP(x, x.r)
 	}
-}
-
-func setFixedHeaders(header http.Header, requestID string) {
-	header.Set("X-Request-Id", requestID)
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Add("Vary", "Origin")
 }
 
 // serve proves the caller, runs a route's handler and writes what it returns.
@@ -84,15 +76,7 @@ func (x *exchange) answer(a reply) {
 	if a.status < 300 && strings.EqualFold(x.r.Header.Get("X-Response-Envelope"), "true") {
 		a.body = append(append([]byte(`{"success":true,"data":`), a.body...), `,"error":null}`...)
 	}
-	x.writeJSON(a.status, a.body)
-}
-
-func (x *exchange) writeJSON(status int, body []byte) {
-	x.Header().Set("Content-Type", "application/json")
-	x.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	x.WriteHeader(status)
-	// An error here is a client that has gone; there is nobody left to tell.
-	_, _ = x.Write(body)
+	api.WriteJSON(x, a.status, a.body)
 }
 
 // WriteHeader implements http.ResponseWriter.

@@ -11,8 +11,8 @@ import (
 type newMessage struct {
 	Content  string     `json:"content"`
 	Meta     api.Object `json:"meta"`
-	ClientID string     `json:"client_id"`
-	ReplyTo  string     `json:"reply_to"`
+	ClientID api.Text   `json:"client_id"`
+	ReplyTo  api.Text   `json:"reply_to"`
 }
 
 func (h *handler) sendMessage(x *exchange) (reply, error) {
@@ -25,7 +25,7 @@ func (h *handler) sendMessage(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	draft := domain.Draft{Content: in.Content, Meta: in.Meta, ClientID: in.ClientID, ReplyTo: in.ReplyTo}
+	draft := domain.Draft{Content: in.Content, Meta: in.Meta, ClientID: string(in.ClientID), ReplyTo: string(in.ReplyTo)}
 	sent, err := h.Messaging.Send(x.r.Context(), x.caller, x.roomID(), draft, key)
 	if err != nil {
 		return reply{}, err

@@ -106,7 +106,7 @@ func (x *exchange) roomID() domain.RoomID {
 
 // appendList writes a bare array; an empty one is [].
 func appendList[T any](items []T, appendItem func([]byte, *T) []byte) []byte {
-	out := make([]byte, 0, 64+256*len(items))
+	out := make([]byte, 0, 64+512*len(items)) // a message of 200 bytes takes about 450
 	out = append(out, '[')
 	for i := range items {
 		if i > 0 {

@@ -58,6 +58,7 @@ func (h *handler) createTenant(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	made, err := h.Tenancy.Create(x.r.Context(), in.Name, in.Config)
+	h.origins.changed()
 	if err != nil {
 		return reply{}, err
 	}
@@ -102,6 +103,7 @@ func (h *handler) updateTenant(x *exchange) (reply, error) {
 		return reply{}, err
 	}
 	t, err := h.Tenancy.Update(x.r.Context(), x.tenantID(), in.Name, in.Config)
+	h.origins.changed()
 	if err != nil {
 		return reply{}, err
 	}
@@ -109,7 +111,9 @@ func (h *handler) updateTenant(x *exchange) (reply, error) {
 }
 
 func (h *handler) deleteTenant(x *exchange) (reply, error) {
-	return noContent(), h.Tenancy.Delete(x.r.Context(), x.tenantID())
+	err := h.Tenancy.Delete(x.r.Context(), x.tenantID())
+	h.origins.changed()
+	return noContent(), err
 }
 
 func (x *exchange) tenantID() domain.TenantID { return domain.TenantID(x.storable("tenant_id")) }

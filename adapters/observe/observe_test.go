@@ -129,6 +129,47 @@ func TestRequestsAreCountedWithoutTheirPath(t *testing.T) {
 	}
 }
 
+func TestWhatAnUpgradeHeaderComesWithIsMeasuredUnlessTheConnectionIsTakenOver(t *testing.T) {
+	t.Parallel()
+	r := observe.NewRegistry("test")
+	server := httptest.NewServer(observe.Requests(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/ws" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		_ = conn.Close()
+	}), r))
+	for path, want := range map[string]int{"/rooms": http.StatusUnauthorized, "/ws": http.StatusSwitchingProtocols} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Connection", "Upgrade")
+		req.Header.Set("Upgrade", "websocket")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("%s: status %d, want %d", path, res.StatusCode, want)
+		}
+	}
+	server.Close() // waits for the handlers, whose deferred measuring comes after the answer
+	got := append(scrape(t, r, "chatapi_http_requests_total"), scrape(t, r, "chatapi_http_request_seconds_count")...)
+	if diff := cmp.Diff([]string{
+		`chatapi_http_requests_total{method="GET",status="401"} 1`, `chatapi_http_request_seconds_count{method="GET"} 1`,
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestNoMetricHasALabelThatNamesATenantRoomOrUser(t *testing.T) {
 	t.Parallel()
 	r := observe.NewRegistry("test")

@@ -194,7 +194,7 @@ func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint 
 	w := t.w
 	w.body = domain.EncodeBody(w.body[:0], m.Content, m.Meta)
 	return w.conn.run(`INSERT INTO messages (pos, id, sender, sender_type, first_rev, client_id, fingerprint, reply_to,
-		body, created, edited, deleted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		body, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		position(r.number, m.Seq), m.ID[:], sender, kind, m.FirstRev, client, print, reply,
-		w.body, millis(m.CreatedAt), timeOrNull(m.EditedAt), timeOrNull(m.DeletedAt))
+		w.body, millis(m.CreatedAt))
 }

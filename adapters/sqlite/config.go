@@ -71,7 +71,12 @@ func PathOf(dsn string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrDSN, err)
 	}
+	scheme, _, hasScheme := strings.Cut(path, ":")
 	switch {
+	case hasScheme && len(scheme) > 1 && !strings.ContainsAny(scheme, `/\.`): // one letter is a Windows drive
+		return "", fmt.Errorf("%w: %s: is no scheme of this store; say file:PATH or just PATH", ErrDSN, scheme)
+	case params.Get("mode") == "ro", params.Get("immutable") == "1":
+		return "", fmt.Errorf("%w: the store must be writable", ErrDSN)
 	case path == "":
 		return "", fmt.Errorf("%w: it names no file", ErrDSN)
 	case strings.Contains(path, ":memory:"), params.Get("mode") == "memory":

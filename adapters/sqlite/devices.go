@@ -57,7 +57,7 @@ func (t *tx) displaceDevices(user int64, at time.Time) error {
 		})
 	for _, device := range displaced {
 		if err == nil {
-			err = t.put("DELETE FROM marks WHERE user = ? AND device = ?", user, device)
+			err = t.put("DELETE FROM marks INDEXED BY marks_device WHERE user = ? AND device = ?", user, device)
 		}
 		if err == nil {
 			err = t.put("DELETE FROM devices WHERE user = ? AND device = ?", user, device)

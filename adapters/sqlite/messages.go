@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/chatapi/chatapi/domain"
 )
@@ -18,12 +21,15 @@ const (
 
 func position(room, seq int64) int64 { return room<<seqBits | min(max(seq, 0), maxSeq) }
 
-// messageColumns joins the sender's number and type: each column of each row of a page is two calls into SQLite.
-const messageColumns = `x.pos, x.id, x.sender << 2 | x.sender_type, x.first_rev, x.rev, x.client_id, x.reply_to, x.body,
-	x.created, x.edited, x.deleted`
+// messageColumns joins what can be joined: each column of each row of a page is two or three calls into SQLite. The
+// sender's number comes with the type, the id with the body, and what a change of the message has left, which few
+// have, as one text.
+const messageColumns = `x.pos, x.sender << 2 | x.sender_type, x.first_rev, x.created, x.id || x.body,
+	x.client_id, x.reply_to,
+	CASE WHEN x.rev IS NOT NULL THEN x.rev || ' ' || coalesce(x.edited, '') || ' ' || coalesce(x.deleted, '') END`
 
 // messageWidth is the number of messageColumns.
-const messageWidth = 11
+const messageWidth = 8
 
 // numbers are what a message's row says of its room and sender.
 type numbers struct{ room, sender int64 }
@@ -39,22 +45,43 @@ func senderNumber(t domain.SenderType) (int64, error) {
 }
 
 func scanMessage(r row, m *domain.Message) (numbers, error) {
-	pos, kind := r.int(0), r.int(2)&3
-	if kind == 0 {
-		return numbers{}, errors.New("sqlite: a message has no sender type")
+	pos, kind, raw := r.int(0), r.int(1)&3, r.text(4)
+	if kind == 0 || len(raw) < len(m.ID) {
+		return numbers{}, errors.New("sqlite: a message has no sender type or no id")
 	}
-	content, meta, err := domain.DecodeBody(r.blob(7))
+	content, meta, err := domain.DecodeBody(raw[len(m.ID):])
 	if err != nil {
 		return numbers{}, err
 	}
 	*m = domain.Message{
-		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(3), Rev: max(r.int(3), r.int(4)),
-		ClientID: r.text(5), Content: content, Meta: meta, CreatedAt: fromMillis(r.int(8)), EditedAt: r.time(9),
-		DeletedAt: r.time(10),
+		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(2), Rev: r.int(2), ClientID: r.text(5),
+		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(3)),
 	}
-	copy(m.ID[:], r.blob(1))
+	copy(m.ID[:], raw)
 	copy(m.ReplyTo[:], r.blob(6))
-	return numbers{pos >> seqBits, r.int(2) >> 2}, nil
+	if !r.null(7) {
+		err = scanChanged(r.text(7), m)
+	}
+	return numbers{pos >> seqBits, r.int(1) >> 2}, err
+}
+
+// scanChanged reads what a change has left: the position of the latest, and the times of an edit and of the deletion.
+func scanChanged(text string, m *domain.Message) error {
+	rev, times, _ := strings.Cut(text, " ")
+	edited, deleted, _ := strings.Cut(times, " ")
+	var err, err2, err3 error
+	m.Rev, err = strconv.ParseInt(rev, 10, 64)
+	m.EditedAt, err2 = parseMillis(edited)
+	m.DeletedAt, err3 = parseMillis(deleted)
+	return errors.Join(err, err2, err3)
+}
+
+func parseMillis(s string) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	ms, err := strconv.ParseInt(s, 10, 64)
+	return fromMillis(ms), err
 }
 
 // messages runs a query for messageColumns and names the senders. rows are the numbers beside each message.

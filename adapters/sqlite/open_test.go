@@ -36,6 +36,7 @@ func TestDSNNamesAFileAndNothingElse(t *testing.T) {
 	}
 	for _, dsn := range []string{
 		"", "file:", ":memory:", "file::memory:?cache=shared", "file:x?mode=memory", "file:%zz", "a\x00b",
+		"mysql://db/chat", "postgres:chat", "sqlite://chat.db", "file:chat.db?mode=ro", "chat.db?immutable=1",
 	} {
 		if got, err := sqlite.PathOf(dsn); !errors.Is(err, sqlite.ErrDSN) {
 			t.Errorf("PathOf(%q) = %q, %v, want ErrDSN", dsn, got, err)

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -58,10 +59,12 @@ func useEverything(t *testing.T) interface {
 		_, e1 := tx.AddMember(room.ID, "carol", domain.RoleMember, now)
 		_, e2 := tx.SetRole(room.ID, "carol", domain.RoleAdmin, now)
 		_, e3 := tx.RemoveMember(room.ID, "carol", now)
-		e4 := tx.SeeDevice("alice", "phone", 1, now)
+		e4 := errors.Join(tx.SeeDevice("alice", "old", 1, now.AddDate(-30, 0, 0)), tx.SeeDevice("alice", "phone", 1, now))
 		_, e5 := tx.RaiseMark(room.ID, "alice", "phone", domain.Mark{DeliveredSeq: 1})
 		return firstError(reading(tx), e1, e2, e3, e4, e5)
 	})
+	see(t, s, "old", now.AddDate(-30, 0, 0))
+	_, e12 := s.Sweep(ctx)
 	api := ports.NewKey{Key: domain.Key{ID: "key_1", Kind: domain.APIKey, Tenant: tenant, CreatedAt: now}}
 	sign := ports.NewKey{Key: domain.Key{ID: "kid_1", Kind: domain.SigningKey, Tenant: tenant, CreatedAt: now}}
 	_, e1 := s.Tenants(ctx, 0, 10)
@@ -74,7 +77,7 @@ func useEverything(t *testing.T) interface {
 	_, e9 := s.UpdateTenant(ctx, tenant, func(t domain.Tenant) (domain.Tenant, error) { return t, nil })
 	e10 := s.DeleteTenant(ctx, tenant, now)
 	_, e11 := s.PurgeDeleted(ctx)
-	if err := firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, s.Probe(ctx)); err != nil {
+	if err := firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, s.Probe(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	plans, err := s.Plans(ctx)
@@ -110,6 +113,9 @@ func TestNoStatementScansATable(t *testing.T) {
 			}
 			if strings.Contains(step, "rooms_active") && strings.Contains(query, "JOIN") {
 				t.Errorf("%q walks all rooms of the tenant: %s", query, step)
+			}
+			if step == "SEARCH marks USING PRIMARY KEY (user=?)" {
+				t.Errorf("%q walks all marks of a user: %s", query, step)
 			}
 			if sorts(step, query) {
 				t.Errorf("%q sorts: %s", query, step)

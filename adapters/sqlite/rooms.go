@@ -89,6 +89,9 @@ func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q.Open {
+		return out, nil
+	}
 	return out, r.addLastMessages(rooms, out)
 }
 
@@ -102,6 +105,9 @@ func (r *reader) prepareList() error {
 
 func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) {
 	query, values := roomsAll, args(r.tenant)
+	if q.User == "" && q.Open {
+		q.Type = domain.RoomChannel
+	}
 	if q.User != "" {
 		user, err := r.source.user(q.User)
 		if err != nil {

@@ -118,7 +118,7 @@ func (s *Store) UpdateTenant(ctx context.Context, id domain.TenantID,
 // DeleteTenant implements ports.TenantWriter.
 func (s *Store) DeleteTenant(ctx context.Context, id domain.TenantID, now time.Time) error {
 	return s.submit(ctx, operator, func(t *tx) error {
-		n, err := t.remove("UPDATE tenants SET deleted = ? WHERE id = ? AND deleted IS NULL", millis(now), string(id))
+		n, err := t.remove("UPDATE tenants SET deleted = ?, id = id || '~' || number WHERE id = ? AND deleted IS NULL", millis(now), string(id))
 		if err == nil && n == 0 {
 			err = domain.ErrTenantNotFound
 		}

@@ -37,7 +37,7 @@ var errLost = errors.New("sqlite: the outcome of this write is unknown and the p
 
 const (
 	idle       = time.Second // without work, before the write-ahead log is put away
-	sweepEvery = time.Minute // between looks for expired rows; while there are more and commits succeed, every batch takes a step
+	sweepEvery = time.Minute // between looks for expired rows; while there are more, every batch takes a step
 )
 
 // loop runs batches until the queue is closed and empty. A closure that calls runtime.Goexit ends this goroutine; a

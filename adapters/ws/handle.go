@@ -78,6 +78,7 @@ func (s *Session) handleSend(ctx context.Context, c *command) (answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.expectEcho(room)
 	sent, err := s.h.messaging.Send(ctx, s.caller, room, c.draft(), nil)
 	if errors.Is(err, domain.ErrUnauthenticated) {
 		s.Close(closeToken, "credential revoked") // with its tenant

@@ -10,6 +10,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
+
+	"github.com/chatapi/chatapi/domain"
 )
 
 // read reads and answers until the connection ends. It is the session's one goroutine.
@@ -118,12 +120,13 @@ func (s *Session) startHandling() bool {
 	return s.handling
 }
 
-// doneHandling lets a session go that was asked to leave while it handled a command.
+// doneHandling sends an echo on its way that no reply has taken along, and lets a session go that was asked to leave
+// while it handled a command.
 func (s *Session) doneHandling() {
 	s.mu.Lock()
-	s.handling = false
+	s.handling, s.sendingTo = false, domain.RoomID{}
 	leaving := s.leaving
-	s.mu.Unlock()
+	s.schedule()
 	if leaving {
 		s.Close(closeGoingAway, "server is shutting down")
 	}

@@ -100,15 +100,11 @@ func TestSessionThatHasEndedIsNotWatched(t *testing.T) {
 func TestAnyOriginIsAllowedInDevelopmentOnly(t *testing.T) {
 	t.Parallel()
 	for _, dev := range []bool{false, true} {
-		f := newFixture(t)
-		f.Handler = newHandler(&Handler{
-			identity: f.auth, fanout: f.rooms, messaging: f.sends, delivery: f.acks,
-			clock: f.clock, ids: f.ids, log: f.log, cfg: Config{AllowedOrigins: []string{"*", "https://app.example"}, Dev: dev},
-		})
+		h := newHandler(&Handler{identity: &fakeIdentity{}, cfg: Config{AllowedOrigins: []string{"*", "https://app.example"}, Dev: dev}})
 		for origin, want := range map[string]bool{"https://any.where": dev, "https://app.example": true} {
 			r := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "/ws?token=good", nil))
 			r.Header.Set("Origin", origin)
-			_, err := f.admit(r)
+			_, err := h.admit(r)
 			if errors.Is(err, errOrigin) == want {
 				t.Errorf("dev %v, %s: got %v", dev, origin, err)
 			}

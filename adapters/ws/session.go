@@ -51,6 +51,7 @@ type Session struct {
 	writing    bool          // on the ready list, or being written: never by two at once
 	overflowed bool          // a Push was refused, and the queue has not emptied since
 	handling   bool          // a command is under way
+	sendingTo  domain.RoomID // the room of a send under way; zero = none
 	leaving    bool          // close when it is done
 	closing    bool          // a close frame is queued: nothing follows it
 	revoked    bool          // nothing goes before it either, but the rest of a frame begun
@@ -75,6 +76,11 @@ func (s *Session) Push(f ports.Frame) bool {
 		s.overflowed = true
 		s.mu.Unlock()
 		return false
+	}
+	if s.echoes(f) {
+		s.out.add(f.Bytes)
+		s.mu.Unlock()
+		return true
 	}
 	s.enqueue(f.Bytes)
 	return true
@@ -110,8 +116,13 @@ func (s *Session) control(frame []byte) {
 // enqueue adds a frame, unlocks mu, and sees to it that somebody writes. The caller holds mu.
 func (s *Session) enqueue(frame []byte) {
 	s.out.add(frame)
-	idle := !s.writing
-	s.writing = true
+	s.schedule()
+}
+
+// schedule unlocks mu and sees to it that what waits is written. The caller holds mu.
+func (s *Session) schedule() {
+	idle := !s.writing && s.out.len() > 0
+	s.writing = s.writing || idle
 	s.mu.Unlock()
 	if idle {
 		s.h.ready.add(s)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync/atomic"
@@ -54,12 +55,12 @@ func openStore(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.Lo
 			return store, func() { closeStore(store, log) }, nil
 		}
 		if !errors.Is(err, sqlite.ErrInUse) {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
 		}
 	}
 }
@@ -80,7 +81,7 @@ func newSealer(cfg *Config) (*secrets.Sealer, error) {
 		key, err = secrets.KeyFile(cfg.keyPath())
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("SECRETS_KEY: %w", err)
 	}
 	return secrets.New(key)
 }

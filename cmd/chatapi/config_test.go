@@ -160,6 +160,30 @@ func TestTheEnvironmentWinsOverDotenv(t *testing.T) {
 	}
 }
 
+func TestASecretInTheWrongSettingIsNotQuoted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const pasted = "sk-proj-4f9aQ"
+	for _, name := range []string{
+		"LISTEN_ADDR", "ADMIN_ADDR", "REDIS_URL", "SECRETS_KEY", "ALLOWED_ORIGINS", "TRUSTED_PROXIES", "WEBHOOK_URL",
+		"OUTBOUND_ALLOW", "BOT_KEY_ENVS", "DEFAULT_RATE_LIMIT", "RETRY_MAX_ATTEMPTS", "RETRY_INTERVAL", "WORKER_INTERVAL",
+		"WS_MAX_CONNECTIONS_PER_USER", "SHUTDOWN_DRAIN_TIMEOUT", "LOG_LEVEL", "LOG_FORMAT", "JWT_SECRET", "JWT_SECRET_FILE",
+		"MASTER_API_KEY", "WEBHOOK_SECRET_FILE",
+	} {
+		for _, value := range []string{pasted, "OPENAI=" + pasted, pasted + "=", "https://user:" + pasted + "@host.example/x"} {
+			if _, err := loadConfig([]string{name + "=" + value}, Flags{}); err != nil && strings.Contains(err.Error(), pasted) {
+				t.Errorf("%s=%s: %v", name, value, err)
+			}
+		}
+	}
+	_, err := loadConfig([]string{"BOT_KEY_ENVS=A=https://a.example,OPENAI=" + pasted}, Flags{})
+	if err == nil || !strings.Contains(err.Error(), "OPENAI") {
+		t.Errorf("%v, want the name of the entry", err)
+	}
+	if _, err = loadConfig([]string{"LOG_LEVEL=loud"}, Flags{}); err == nil || !strings.Contains(err.Error(), `"loud"`) {
+		t.Errorf("%v, want the harmless value quoted", err)
+	}
+}
+
 func TestABrokenDotenvIsRefusedWithoutQuotingIt(t *testing.T) {
 	t.Chdir(t.TempDir())
 	if err := os.WriteFile(dotenvFile, []byte("JWT SECRET hunter2hunter2\n"), 0o600); err != nil {

@@ -69,7 +69,7 @@ ChatAPI runs at %[1]s with a demo tenant. Paste this into another terminal:
     -H "Content-Type: application/json" -d '{"content":"Hello, Bob!"}'; echo
   curl -s $URL/rooms/$ROOM/messages -H "X-API-Key: $KEY" -H "X-User-Id: bob"; echo
 
-Be bob in a browser's console and watch what alice sends:
+Be bob and watch what alice sends: open %[1]s/health in a browser, and in its console:
 
   s = new WebSocket("%[2]s/ws?api_key=%[3]s&user_id=bob"); s.onmessage = e => console.log(e.data)
 

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/alecthomas/kong"
 )
@@ -51,6 +54,9 @@ func run(args []string, c console) int {
 	if err != nil {
 		return complain(c, err)
 	}
+	if word, ok := unknownCommand(parser.Model, args); ok {
+		return printCommands(c, parser.Model, word)
+	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
 		parser.FatalIfErrorf(err) // prints usage, exits with 80
@@ -58,6 +64,28 @@ func run(args []string, c console) int {
 	parsed.Bind(c)
 	parsed.BindTo(context.Background(), (*context.Context)(nil))
 	return complain(c, parsed.Run())
+}
+
+// unknownCommand is a first word that is no command. The parser would take it for an argument of serve, the default.
+func unknownCommand(known *kong.Application, args []string) (word string, ok bool) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return "", false
+	}
+	return args[0], !slices.ContainsFunc(known.Children, func(n *kong.Node) bool { return n.Name == args[0] })
+}
+
+// usageError is the exit code of a command line that cannot be read, as the parser has it.
+const usageError = 80
+
+func printCommands(c console, known *kong.Application, word string) int {
+	_, _ = fmt.Fprintf(c.err, "chatapi: there is no command %q. The commands are:\n\n", word)
+	table := tabwriter.NewWriter(c.err, 0, 0, 2, ' ', 0)
+	for _, command := range known.Children {
+		_, _ = fmt.Fprintf(table, "  %s\t%s\n", command.Name, command.Help)
+	}
+	_ = table.Flush() // as little can be done about it as about the lines around
+	_, _ = fmt.Fprintln(c.err, "\nEach of them has --help.")
+	return usageError
 }
 
 // complain says what went wrong, in one line, and returns the exit code.

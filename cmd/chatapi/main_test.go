@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -205,8 +206,11 @@ func TestEveryCommandHasHelp(t *testing.T) {
 			t.Errorf("%s --help printed %s", words, out)
 		}
 	}
-	if out, _, code := m.run("dance"); code == 0 {
-		t.Errorf("an unknown command succeeded: %s", out)
+	_, complaint, code := m.run("dance")
+	for _, part := range []string{`"dance"`, "serve", "tenant", "key", "token", "config", "health", "version", "--help"} {
+		if code != usageError || !strings.Contains(complaint, part) {
+			t.Errorf("an unknown command: exit code %d, %s lacks %s", code, complaint, part)
+		}
 	}
 	if entries, err := os.ReadDir(m.dir); err != nil || len(entries) != 0 {
 		t.Errorf("help left files: %v, %v", entries, err)
@@ -230,11 +234,37 @@ func TestASecondServerOnTheSameStoreIsRefused(t *testing.T) {
 	m := newMachine(t)
 	first := m.serve()
 	_, complaint, code := m.run("serve")
-	if code != 1 || !strings.Contains(complaint, "in use") {
+	if code != 1 || !strings.Contains(complaint, "DATABASE_DSN: ") || !strings.Contains(complaint, "in use") {
 		t.Errorf("exit code %d: %s", code, complaint)
 	}
 	if got := first.status("/health"); got != http.StatusOK {
 		t.Errorf("the first server answers /health with %d", got)
+	}
+}
+
+func TestABusyAddressIsToldWithAnother(t *testing.T) {
+	t.Parallel()
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	_, complaint, code := newMachine(t, "LISTEN_ADDR="+busy.Addr().String()).run("serve", "--dev")
+	if code != 1 || !strings.Contains(complaint, "LISTEN_ADDR=127.0.0.1:8081 ") || strings.Contains(complaint, "stopped") {
+		t.Errorf("exit code %d: %s", code, complaint)
+	}
+}
+
+func TestAStoreThatCannotBeOpenedIsToldByItsSetting(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "DATABASE_DSN=file:notes.txt")
+	if err := os.WriteFile(filepath.Join(m.dir, "notes.txt"), []byte(strings.Repeat("not a database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"serve"}, {"tenant", "list"}} {
+		if _, complaint, code := m.run(args...); code != 1 || !strings.Contains(complaint, "DATABASE_DSN: ") {
+			t.Errorf("%v: exit code %d: %s", args, code, complaint)
+		}
 	}
 }
 

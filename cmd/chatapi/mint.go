@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -81,6 +82,9 @@ func (m *minter) mint(ctx context.Context, in mintRequest) (mintAnswer, error) {
 // newestKey is the live signing key that was made last.
 func (m *minter) newestKey(ctx context.Context, tenant domain.TenantID) (kid string, err error) {
 	_, keys, err := m.Tenancy.Get(ctx, tenant)
+	if errors.Is(err, domain.ErrTenantNotFound) {
+		return "", fmt.Errorf(noTenant, tenant)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -99,7 +103,7 @@ func (m *minter) newestKey(ctx context.Context, tenant domain.TenantID) (kid str
 func sign(tokens ports.Tokens, now time.Time, in mintRequest, secret []byte) (mintAnswer, error) {
 	user, err := domain.CheckUserID("user", in.User)
 	if err != nil {
-		return mintAnswer{}, err
+		return mintAnswer{}, fmt.Errorf("--user: %s", clientMessage(err))
 	}
 	if in.TTL < time.Second || in.TTL > domain.TokenMaxLife {
 		return mintAnswer{}, errors.New("a token lives from 1s to 720h")

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/chatapi/chatapi/adapters/sqlite"
@@ -22,11 +24,34 @@ type operatorClient struct {
 	close func()
 }
 
+// absence says what a command does where there is neither a server nor a store.
+type absence func(c console, path string) error
+
+// noStore is for commands about what is in a store: a new one has nothing, and would only hide that this is the wrong
+// place.
+func noStore(_ console, path string) error {
+	return fmt.Errorf("no store at %s: set DATABASE_DSN as the server has it", path)
+}
+
+// newStore is for the command that may well be the first of all, but may as well look in the wrong place.
+func newStore(c console, path string) error {
+	_, err := fmt.Fprintf(c.err, "chatapi: no server runs there, and a new store is made: %s\n"+
+		"chatapi: if your server has another one, set DATABASE_DSN as it has it\n", path)
+	return err
+}
+
 // openOperator finds the running server or opens the store, and says on the console when it is the store.
-func openOperator(ctx context.Context, c console, cfg *Config) (*operatorClient, error) {
+func openOperator(ctx context.Context, c console, cfg *Config, absent absence) (*operatorClient, error) {
 	address, addressErr := socketAddress(cfg.socketPath())
 	if op := dialOperator(ctx, address); op != nil {
 		return op, nil
+	}
+	_, err := os.Stat(cfg.DataPath)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	if isNew {
+		if err := absent(c, cfg.DataPath); err != nil {
+			return nil, err
+		}
 	}
 	quiet := slog.New(slog.DiscardHandler) // what fails is this command's error
 	a, cleanup, err := newApp(ctx, cfg, quiet)
@@ -39,7 +64,9 @@ func openOperator(ctx context.Context, c console, cfg *Config) (*operatorClient,
 	if err != nil {
 		return nil, err
 	}
-	_, _ = fmt.Fprintf(c.err, "chatapi: no server runs on %s: working on the file itself\n", cfg.DataPath)
+	if !isNew {
+		_, _ = fmt.Fprintf(c.err, "chatapi: no server runs on %s: working on the file itself\n", cfg.DataPath)
+	}
 	return &operatorClient{http.Client{Transport: handlerTransport{a.operator}}, cleanup}, nil
 }
 
@@ -103,12 +130,28 @@ func (c *operatorClient) call(ctx context.Context, method, path string, body any
 	return answer, nextPage(res.Header.Get("Link")), nil
 }
 
+// refusal is an error that the server answered, in its words.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r refusal) Error() string { return r.message }
+
 func refusalOf(status int, body []byte) error {
 	var f failure
 	if err := json.Unmarshal(body, &f); err != nil || f.Error.Message == "" {
 		return fmt.Errorf("the server answered %d", status)
 	}
-	return errors.New(f.Error.Message)
+	return refusal{status, f.Error.Message}
+}
+
+// orMissing says what was not found, which the server leaves to whoever asked. Other errors stay.
+func orMissing(err error, format string, args ...any) error {
+	if r, ok := errors.AsType[refusal](err); ok && r.status == http.StatusNotFound {
+		return fmt.Errorf(format, args...)
+	}
+	return err
 }
 
 // nextPage reads the server's own Link header: <path>; rel="next".

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -40,6 +42,8 @@ func lifeOfATenant(t *testing.T, m *machine) {
 	if !strings.HasPrefix(key.APIKey, "sk_") || !strings.HasPrefix(signing.KID, "kid_") || signing.Secret == "" {
 		t.Errorf("key create: %+v, %+v", key, signing)
 	}
+	other := decoded[madeTenant](m, "tenant", "create", "other")
+	m.must("key", "create", other.TenantID, "--signing")
 	minted := decoded[mintAnswer](m, "token", "--user", "alice", "--tenant", made.TenantID, "--ttl", "1h")
 	if minted.KeyID != signing.KID || minted.Tenant != made.TenantID || strings.Count(minted.Token, ".") != 2 {
 		t.Errorf("token: %+v", minted)
@@ -55,7 +59,14 @@ func lifeOfATenant(t *testing.T, m *machine) {
 	refuses(t, m, "no signing key", "token", "--user", "alice", "--tenant", made.TenantID)
 	refuses(t, m, "--yes", "tenant", "delete", made.TenantID)
 	m.must("tenant", "delete", made.TenantID, "--yes")
-	refuses(t, m, "Not found", "tenant", "show", made.TenantID)
+	for _, args := range [][]string{
+		{"tenant", "show"}, {"tenant", "delete", "--yes"}, {"key", "create"}, {"key", "create", "--signing"},
+		{"token", "--user", "alice", "--tenant"},
+	} {
+		refuses(t, m, `no tenant "`+made.TenantID+`"`, append(args, made.TenantID)...)
+	}
+	refuses(t, m, `a live key "key_nope"`, "key", "revoke", made.TenantID, "key_nope")
+	refuses(t, m, "--user: ids that begin with bot_", "token", "--user", "bot_x", "--tenant", other.TenantID)
 	refuses(t, m, "256 characters", "tenant", "create", strings.Repeat("x", 257))
 	refuses(t, m, "config", "tenant", "create", "x", "--config", `{"colour":1}`)
 }
@@ -66,6 +77,53 @@ func refuses(t *testing.T, m *machine, why string, args ...string) {
 	if out, complaint, code := m.run(args...); code != 1 || !strings.Contains(complaint, why) || out != "" {
 		t.Errorf("chatapi %s: exit code %d, %q on stdout, %q on stderr, want %q", strings.Join(args, " "), code, out,
 			complaint, why)
+	}
+}
+
+func TestCommandsAboutAStoreThatIsNotThereMakeNone(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	store := filepath.Join(m.dir, "data", "chatapi.db")
+	for _, args := range [][]string{
+		{"tenant", "list"}, {"tenant", "show", "t"}, {"tenant", "delete", "t", "--yes"}, {"key", "create", "t"},
+		{"key", "revoke", "t", "key_1"}, {"token", "--user", "a", "--tenant", "t"},
+	} {
+		refuses(t, m, "no store at "+store+": set DATABASE_DSN as the server has it", args...)
+	}
+	if entries, err := os.ReadDir(m.dir); err != nil || len(entries) != 0 {
+		t.Errorf("they left files: %v, %v", entries, err)
+	}
+	if _, complaint, code := m.run("tenant", "create", "acme"); code != 0 || !strings.Contains(complaint, "a new store is made: "+store) {
+		t.Errorf("tenant create: exit code %d, %s", code, complaint)
+	}
+	if _, complaint, code := m.run("tenant", "create", "b"); code != 0 || strings.Contains(complaint, "new store") {
+		t.Errorf("tenant create in a store that is there: exit code %d, %s", code, complaint)
+	}
+}
+
+// TestTheLoggedCommandReachesTheServersStore runs what the log says in a shell that lacks the server's environment.
+func TestTheLoggedCommandReachesTheServersStore(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "DATABASE_DSN=file:it's%20at%2550?_journal_mode=WAL&_busy_timeout=5000")
+	p := m.serve()
+	var logged struct{ Command string }
+	until(t, "the log says how to make a tenant", func() bool {
+		for line := range strings.Lines(p.log.String()) {
+			if strings.Contains(line, "there is no tenant yet") {
+				return json.Unmarshal([]byte(line), &logged) == nil
+			}
+		}
+		return false
+	})
+	shell := exec.CommandContext(t.Context(), "sh", "-c", logged.Command+" --json")
+	shell.Dir, shell.Env = t.TempDir(), []string{asServer + "=1"}
+	out, err := shell.Output()
+	var made madeTenant
+	if err != nil || json.Unmarshal(out, &made) != nil {
+		t.Fatalf("%s: %v, %s", logged.Command, err, out)
+	}
+	if got := p.status("/rooms", "X-API-Key", made.APIKey); got != http.StatusOK {
+		t.Errorf("the key that %s printed: %d, want 200", logged.Command, got)
 	}
 }
 

@@ -18,17 +18,30 @@ import (
 )
 
 // The functions here read one kind of setting each. Their errors say what would be right; the caller names the setting.
+// They end in logs, so they quote with shown alone: a secret pasted into the wrong setting must not get there.
 
 type setter = func(*Config, string) error
+
+// couldBeSecret matches what a key, a token, a password in a URL or the like has and a well-meant value seldom.
+var couldBeSecret = regexp.MustCompile(`@|[A-Za-z0-9+/=_-]{20}|(?i)(sk|key|pass|pwd|secret|token)`)
+
+// shown quotes a refused value, unless it could hold a secret.
+func shown(text string) string {
+	const readable = 64
+	if len(text) > readable || couldBeSecret.MatchString(text) {
+		return "the value (not shown: it could hold a secret)"
+	}
+	return strconv.Quote(text)
+}
 
 func address(to func(*Config) *string) setter {
 	return func(c *Config, text string) error {
 		_, port, err := net.SplitHostPort(text)
 		if err != nil {
-			return fmt.Errorf("%q is not host:port or :port", text)
+			return fmt.Errorf("%s is not host:port or :port", shown(text))
 		}
 		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-			return fmt.Errorf("%q: the port is a number from 0 to 65535", text)
+			return fmt.Errorf("%s: the port is a number from 0 to 65535", shown(text))
 		}
 		*to(c) = text
 		return nil
@@ -79,9 +92,9 @@ func urlOf(to func(*Config) *string, schemes ...string) setter {
 }
 
 func setOrigins(c *Config, text string) error {
-	for _, origin := range list(text) {
+	for i, origin := range list(text) {
 		if origin != api.AnyOrigin && !domain.IsOrigin(origin) {
-			return fmt.Errorf("%q is not an origin: scheme://host[:port] in lower case, nothing more", origin)
+			return fmt.Errorf("entry %d, %s, is not an origin: scheme://host[:port] in lower case, nothing more", i+1, shown(origin))
 		}
 		c.AllowedOrigins = append(c.AllowedOrigins, origin)
 	}
@@ -89,13 +102,13 @@ func setOrigins(c *Config, text string) error {
 }
 
 func setProxies(c *Config, text string) error {
-	for _, entry := range list(text) {
+	for i, entry := range list(text) {
 		prefix, err := netip.ParsePrefix(entry)
 		if addr, addrErr := netip.ParseAddr(entry); addrErr == nil {
 			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
 		}
 		if err != nil {
-			return fmt.Errorf("%q is neither an address nor a network such as 10.0.0.0/8", entry)
+			return fmt.Errorf("entry %d, %s, is neither an address nor a network such as 10.0.0.0/8", i+1, shown(entry))
 		}
 		c.TrustedProxies = append(c.TrustedProxies, prefix)
 	}
@@ -103,10 +116,10 @@ func setProxies(c *Config, text string) error {
 }
 
 func setOutboundAllow(c *Config, text string) error {
-	for _, entry := range list(text) {
+	for i, entry := range list(text) {
 		purpose, target, _ := strings.Cut(entry, "=")
 		if purpose != "llm" && purpose != "webhook" || target == "" {
-			return fmt.Errorf("%q is not llm=host-or-cidr[:port] or webhook=host-or-cidr[:port]", entry)
+			return fmt.Errorf("entry %d, %s, is not llm=host-or-cidr[:port] or webhook=host-or-cidr[:port]", i+1, shown(entry))
 		}
 		c.OutboundAllow = append(c.OutboundAllow, entry)
 	}
@@ -115,11 +128,18 @@ func setOutboundAllow(c *Config, text string) error {
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// upperName is a variable's name that is no key either, for errors.
+var upperName = regexp.MustCompile(`^[A-Z_][A-Z0-9_]{0,63}$`)
+
+// setBotKeyEnvs says no more than the name of an entry that is wrong: what follows may well be the key itself.
 func setBotKeyEnvs(c *Config, text string) error {
-	for _, entry := range list(text) {
-		name, origin, _ := strings.Cut(entry, "=")
+	for i, entry := range list(text) {
+		name, origin, paired := strings.Cut(entry, "=")
 		if !variableName.MatchString(name) || !domain.IsOrigin(origin) {
-			return fmt.Errorf("%q is not NAME=https://host", entry)
+			if paired && upperName.MatchString(name) {
+				return fmt.Errorf("the entry of %s is not %s=https://host; the key itself belongs into the variable", name, name)
+			}
+			return fmt.Errorf("entry %d is not NAME=https://host", i+1)
 		}
 		c.BotKeyEnvs = append(c.BotKeyEnvs, entry)
 	}
@@ -130,7 +150,7 @@ func integer(to func(*Config) *int, low, high int) setter {
 	return func(c *Config, text string) error {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < low || n > high {
-			return fmt.Errorf("%q is not a whole number from %d to %d", text, low, high)
+			return fmt.Errorf("%s is not a whole number from %d to %d", shown(text), low, high)
 		}
 		*to(c) = n
 		return nil
@@ -153,7 +173,7 @@ func duration(s span) setter {
 	return func(c *Config, text string) error {
 		d, err := time.ParseDuration(text)
 		if err != nil || d < s.low || d > s.high {
-			return fmt.Errorf("%q is not a duration from %s to %s, such as 30s or 2m", text, s.low, s.high)
+			return fmt.Errorf("%s is not a duration from %s to %s, such as 30s or 2m", shown(text), s.low, s.high)
 		}
 		*s.to(c) = d
 		return nil
@@ -162,7 +182,7 @@ func duration(s span) setter {
 
 func setLogLevel(c *Config, text string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(text)) {
-		return fmt.Errorf("%q is not debug, info, warn or error", text)
+		return fmt.Errorf("%s is not debug, info, warn or error", shown(text))
 	}
 	return c.LogLevel.UnmarshalText([]byte(text))
 }
@@ -170,7 +190,7 @@ func setLogLevel(c *Config, text string) error {
 func oneOf(to func(*Config) *string, words ...string) setter {
 	return func(c *Config, text string) error {
 		if !slices.Contains(words, text) {
-			return fmt.Errorf("%q is not %s", text, strings.Join(words, " or "))
+			return fmt.Errorf("%s is not %s", shown(text), strings.Join(words, " or "))
 		}
 		*to(c) = text
 		return nil

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,7 +35,9 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 	}
 	failed := a.serve(ctx, c.out, restoreSignals)
 	closeStore()
-	log.Info("stopped")
+	if failed == nil {
+		log.Info("stopped")
+	}
 	return failed
 }
 
@@ -150,7 +151,7 @@ func (a *app) listen() (*listeners, error) {
 	l := &listeners{admin: "off"}
 	var err error
 	if l.public, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
-		return nil, fmt.Errorf("LISTEN_ADDR: %w", err)
+		return nil, fmt.Errorf("LISTEN_ADDR: %w (set another address, as in LISTEN_ADDR=127.0.0.1:8081 %s)", err, a.cfg.startCommand())
 	}
 	l.add(l.public, httpapi.Server(a.cfg.ListenAddr, a.public, a.log))
 	if a.cfg.AdminAddr != "" {
@@ -231,14 +232,6 @@ func (a *app) announce(ctx context.Context, l *listeners) {
 		a.log.LogAttrs(ctx, slog.LevelWarn, "a setting has no effect in this version", setting)
 	}
 	if tenants, _, err := a.tenancy.List(ctx, 0, 1); err == nil && len(tenants) == 0 {
-		a.log.Info("there is no tenant yet: make one with this command", "command", ownName()+" tenant create my-app")
+		a.log.Info("there is no tenant yet: make one with this command", "command", a.cfg.command("tenant create my-app"))
 	}
-}
-
-// ownName is how this program was called, or how it would be called again when go run has hidden it in its cache.
-func ownName() string {
-	if strings.Contains(os.Args[0], "go-build") {
-		return "go run ./cmd/chatapi"
-	}
-	return os.Args[0]
 }

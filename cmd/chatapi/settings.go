@@ -17,12 +17,15 @@ type setting struct {
 	set    func(*Config, string) error
 }
 
+// defaultDSN is relative: it names another store in another working directory.
+const defaultDSN = "file:./data/chatapi.db"
+
 var settings = []setting{
 	{name: "LISTEN_ADDR", value: ":8080", dev: "127.0.0.1:8080", help: "address of REST and WebSocket",
 		set: address(func(c *Config) *string { return &c.ListenAddr })},
 	{name: "ADMIN_ADDR", value: "127.0.0.1:9080", help: "address of /metrics and /debug/pprof, or off",
 		set: addressOrOff(func(c *Config) *string { return &c.AdminAddr })},
-	{name: "DATABASE_DSN", value: "file:./data/chatapi.db", help: "the SQLite file; the directory is made when missing",
+	{name: "DATABASE_DSN", value: defaultDSN, help: "the SQLite file; the directory is made when missing",
 		set: setDSN},
 	{name: "REDIS_URL", help: "joins several nodes", later: true,
 		set: urlOf(func(c *Config) *string { return &c.RedisURL }, "redis", "rediss", "unix")},

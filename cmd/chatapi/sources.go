@@ -69,11 +69,20 @@ func (l layer) find(s setting) (text, source string, err error) {
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return "", "", fmt.Errorf("read %s_FILE: %w", s.name, err)
+		return "", "", fmt.Errorf("read the file in %s_FILE: %w", s.name, withoutPath(err))
 	}
 	text = strings.TrimRight(string(content), "\r\n")
 	if text == "" {
 		return "", "", fmt.Errorf("the file in %s_FILE is empty", s.name)
 	}
 	return text, l.source + ", file " + file, nil
+}
+
+// withoutPath is the cause of a file's error alone: whoever puts a secret where its file's name belongs must not find it
+// in the log.
+func withoutPath(err error) error {
+	if failed, ok := errors.AsType[*fs.PathError](err); ok {
+		return failed.Err
+	}
+	return err
 }

@@ -37,7 +37,11 @@ func (t *tenantCreate) Run(ctx context.Context, c console) error {
 		}
 		body["config"] = json.RawMessage(t.Config)
 	}
-	answer, err := operate(ctx, c, http.MethodPost, "/admin/tenants", body)
+	var answer json.RawMessage
+	err := withOperator(ctx, c, newStore, func(op *operatorClient) (err error) {
+		answer, _, err = op.call(ctx, http.MethodPost, "/admin/tenants", body)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -49,7 +53,7 @@ type tenantList struct{ printing }
 // Run implements the command.
 func (t *tenantList) Run(ctx context.Context, c console) error {
 	tenants := []json.RawMessage{}
-	err := withOperator(ctx, c, func(op *operatorClient) error {
+	err := withOperator(ctx, c, noStore, func(op *operatorClient) error {
 		for path := "/admin/tenants?limit=100"; path != ""; {
 			answer, next, err := op.call(ctx, http.MethodGet, path, nil)
 			if err != nil {
@@ -81,7 +85,7 @@ type tenantShow struct {
 func (t *tenantShow) Run(ctx context.Context, c console) error {
 	answer, err := operate(ctx, c, http.MethodGet, tenantPath(t.Tenant), nil)
 	if err != nil {
-		return err
+		return orMissing(err, noTenant, t.Tenant)
 	}
 	return t.print(c, answer, "tenant_id", "name", "created_at", "config", "limits", "api_keys", "signing_keys")
 }
@@ -97,7 +101,7 @@ func (t *tenantDelete) Run(ctx context.Context, c console) error {
 		return errors.New("this deletes the tenant with all its rooms and messages: say so with --yes")
 	}
 	if _, err := operate(ctx, c, http.MethodDelete, tenantPath(t.Tenant), nil); err != nil {
-		return err
+		return orMissing(err, noTenant, t.Tenant)
 	}
 	_, err := fmt.Fprintln(c.err, "deleted")
 	return err
@@ -128,7 +132,7 @@ func (k *keyCreate) Run(ctx context.Context, c console) error {
 	}
 	answer, err := operate(ctx, c, http.MethodPost, path, body)
 	if err != nil {
-		return err
+		return orMissing(err, noTenant, k.Tenant)
 	}
 	return k.print(c, answer, fields...)
 }
@@ -145,7 +149,7 @@ func (k *keyRevoke) Run(ctx context.Context, c console) error {
 		kind = "/signing-keys/"
 	}
 	if _, err := operate(ctx, c, http.MethodDelete, tenantPath(k.Tenant)+kind+url.PathEscape(k.Key), nil); err != nil {
-		return err
+		return orMissing(err, "there is no tenant %q with a live key %q (`chatapi tenant show TENANT` lists the keys)", k.Tenant, k.Key)
 	}
 	_, err := fmt.Fprintln(c.err, "revoked")
 	return err
@@ -153,21 +157,24 @@ func (k *keyRevoke) Run(ctx context.Context, c console) error {
 
 func tenantPath(id string) string { return "/admin/tenants/" + url.PathEscape(id) }
 
-// operate makes one call as the operator.
+// noTenant says which tenant there is not.
+const noTenant = "there is no tenant %q (`chatapi tenant list` lists them)"
+
+// operate makes one call as the operator, about what is in the store.
 func operate(ctx context.Context, c console, method, path string, body any) (answer json.RawMessage, err error) {
-	err = withOperator(ctx, c, func(op *operatorClient) (err error) {
+	err = withOperator(ctx, c, noStore, func(op *operatorClient) (err error) {
 		answer, _, err = op.call(ctx, method, path, body)
 		return err
 	})
 	return answer, err
 }
 
-func withOperator(ctx context.Context, c console, use func(*operatorClient) error) error {
+func withOperator(ctx context.Context, c console, absent absence, use func(*operatorClient) error) error {
 	cfg, err := commandConfig(c)
 	if err != nil {
 		return err
 	}
-	op, err := openOperator(ctx, c, cfg)
+	op, err := openOperator(ctx, c, cfg, absent)
 	if err != nil {
 		return err
 	}

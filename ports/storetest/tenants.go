@@ -17,6 +17,7 @@ var tenantContracts = []contract{
 	{"an update that fails changes nothing", failedTenantUpdate},
 	{"parallel updates of a tenant lose nothing", parallelTenantUpdates},
 	{"a deleted tenant is invisible at once, and after a restart", deletedTenantIsInvisible},
+	{"a deleted tenant's id may be given again, to a tenant that has nothing of it", deletedIDIsFree},
 	{"a deleted tenant is purged in steps beside the others", purgeInSteps},
 	{"there is nothing to purge in a store without deleted tenants", nothingToPurge},
 }
@@ -184,6 +185,26 @@ func deletedTenantIsInvisible(f *fixture) {
 		f.reopen()
 	}
 	f.send(stays.room, "ann", "and all goes on")
+}
+
+func deletedIDIsFree(f *fixture) {
+	gone := f.newTenant("gone")
+	to := gone.furnish()
+	equal(f.t, "DeleteTenant", f.db.DeleteTenant(f.t.Context(), gone.tenant, f.now()), nil)
+	again := domain.Tenant{ID: gone.tenant, Name: "again", CreatedAt: f.now()}
+	equal(f.t, "CreateTenant", f.db.CreateTenant(f.t.Context(), again), nil)
+	for range 2 {
+		got, err := f.db.Tenant(f.t.Context(), gone.tenant)
+		equal(f.t, "the error of Tenant", err, nil)
+		equal(f.t, "the new tenant", got, again)
+		err = f.db.View(f.t.Context(), gone.tenant, func(r ports.Reader) error {
+			_, _, err := r.Access(to.room, "ann")
+			return err
+		})
+		equal(f.t, "a room of the old one", err, error(domain.ErrRoomNotFound))
+		f.purge()
+		f.reopen()
+	}
 }
 
 func purgeInSteps(f *fixture) {

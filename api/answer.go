@@ -1,0 +1,48 @@
+package api
+
+import (
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+
+	"github.com/chatapi/chatapi/domain"
+)
+
+// HeaderRequestID names a request in answers and logs.
+const HeaderRequestID = "X-Request-Id"
+
+// mediaJSON is the media type of every body. JSON is UTF-8 by definition and has no charset parameter (RFC 8259 §11).
+const mediaJSON = "application/json"
+
+// SetFixedHeaders sets what every answer carries, errors and refused upgrades included: its request id, and that
+// nobody keeps it, guesses its type, passes on its address or takes it for the answer to another origin.
+func SetFixedHeaders(header http.Header, requestID string) {
+	header.Set(HeaderRequestID, requestID)
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer")
+	header.Add("Vary", "Origin")
+}
+
+// WriteJSON writes an answer with a body. An error of writing is a client that has gone; there is nobody to tell.
+func WriteJSON(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", mediaJSON)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// WriteError writes the error body under a status, with what the status asks for: how to authenticate (RFC 9110
+// §15.5.2), and when to come back, spread so that those refused together do not come back together.
+func WriteError(w http.ResponseWriter, status int, e *domain.Error, requestID string) {
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`)
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", strconv.Itoa(1+rand.N(maxRetryAfter)))
+	}
+	WriteJSON(w, status, AppendError(nil, e, requestID))
+}
+
+// maxRetryAfter is the longest wait that is asked for, in seconds.
+const maxRetryAfter = 5

@@ -1,0 +1,125 @@
+package application_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chatapi/chatapi/adapters/secrets"
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/adapters/system"
+	"github.com/chatapi/chatapi/adapters/token"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+)
+
+// tenancy is the operator's side of the core over a real store, with one tenant.
+type tenancy struct {
+	*application.Tenancy
+	identity  *application.Identity
+	messaging *application.Messaging
+	rooms     *application.Rooms
+	made      application.NewTenant
+	lookups   atomic.Int64 // of tenants in the store
+}
+
+type countedTenants struct {
+	*sqlite.Store
+	n *atomic.Int64
+}
+
+func (c countedTenants) Tenant(ctx context.Context, id domain.TenantID) (domain.Tenant, error) {
+	c.n.Add(1)
+	return c.Store.Tenant(ctx, id)
+}
+
+type noSockets struct{}
+
+func (noSockets) CloseCredential(domain.TenantID, string) {}
+
+func startTenancy(t *testing.T) *tenancy {
+	t.Helper()
+	store := openStore(t)
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	sealer, err := secrets.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, clock, f := system.IDs{}, system.Clock{}, &tenancy{}
+	f.identity = application.NewIdentity(store, countedTenants{store, &f.lookups}, token.New(), sealer, clock, application.IdentityConfig{})
+	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, noSockets{})
+	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock)
+	f.rooms = application.NewRooms(store, ids, clock)
+	if f.made, err = f.Create(t.Context(), "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestCallersOfLongAgoGoByTheirTenantAsItIsNow: a socket keeps its caller for days.
+func TestCallersOfLongAgoGoByTheirTenantAsItIsNow(t *testing.T) {
+	t.Parallel()
+	f := startTenancy(t)
+	caller, err := f.identity.Authenticate(t.Context(), application.Credentials{APIKey: f.made.APIKey, UserID: "alice"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room, err := f.rooms.Create(t.Context(), caller, domain.RoomDraft{Type: "group"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(size int) error {
+		_, err := f.messaging.Send(t.Context(), caller, room.Room.ID, domain.Draft{Content: strings.Repeat("x", size)}, nil)
+		return err
+	}
+	for _, step := range []struct {
+		config string
+		fits   int
+	}{{`{}`, domain.DefaultMaxMessage}, {`{"max_message_size":10}`, 10}, {`{"max_message_size":20000}`, 20_000}} {
+		if _, err := f.Update(t.Context(), f.made.ID, nil, []byte(step.config)); err != nil {
+			t.Fatal(err)
+		}
+		if err := send(step.fits); err != nil {
+			t.Errorf("%s: %d bytes: %v", step.config, step.fits, err)
+		}
+		var known *domain.Error
+		if err := send(step.fits + 1); !errors.As(err, &known) || known.Field != "content" {
+			t.Errorf("%s: %d bytes: got %v, want a validation error of content", step.config, step.fits+1, err)
+		}
+	}
+	if err := f.Delete(t.Context(), f.made.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := send(1); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("after the tenant's end: got %v, want what a revoked key gets", err)
+	}
+}
+
+func TestTenantIsAnsweredFromMemoryWithoutAllocating(t *testing.T) {
+	f := startTenancy(t)
+	ask := func() {
+		if got, err := f.identity.Tenant(t.Context(), f.made.ID); err != nil || got.ID != f.made.ID {
+			t.Errorf("got %v %v, want the tenant", got.ID, err)
+		}
+	}
+	ask()
+	before := f.lookups.Load()
+	if allocs := testing.AllocsPerRun(100, ask); allocs != 0 {
+		t.Errorf("%v allocations a call, want none", allocs)
+	}
+	if got := f.lookups.Load() - before; got != 0 {
+		t.Errorf("the store was asked %d times, want from memory", got)
+	}
+	if _, err := f.Update(t.Context(), f.made.ID, nil, []byte(`{"max_message_size":7}`)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.identity.Tenant(t.Context(), f.made.ID); err != nil || got.Config.MaxMessage() != 7 {
+		t.Errorf("after a change: got %d %v, want 7", got.Config.MaxMessage(), err)
+	}
+}
