@@ -22,6 +22,7 @@ func TestSignalsRoundTrip(t *testing.T) {
 			copy(s.Room[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "room"))
 			s.Rev, s.Seq = rapid.Int64Min(0).Draw(t, "rev"), rapid.Int64Min(0).Draw(t, "seq")
 			s.Kind = rapid.SampledFrom(kinds).Draw(t, "kind")
+			s.User = domain.UserID(rapid.String().Draw(t, "user"))
 			for _, u := range rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "users") {
 				s.users = append(s.users, domain.UserID(u))
 			}

@@ -34,18 +34,21 @@ func newSignal(enc ports.Encoder, e domain.Event) signal {
 		s.users = []domain.UserID{e.Member.User}
 	}
 	if e.Message != nil && e.Kind == domain.EventMessage {
-		s.Seq = e.Message.Seq
+		s.Seq, s.User = e.Message.Seq, e.Message.Sender
 	}
 	return s
 }
 
 // appendSignal writes s behind dst.
 func appendSignal(dst []byte, s signal) []byte {
+	const fixed = 64 // enough for the numbers and the ids of most
+	dst = slices.Grow(dst, fixed+len(s.tenant)+len(s.User)+len(s.Bytes))
 	dst = append(dst, s.Room[:]...)
 	dst = binary.AppendUvarint(dst, uint64(s.Rev))
 	dst = binary.AppendUvarint(dst, uint64(s.Seq))
 	dst = append(dst, byte(slices.Index(kinds, s.Kind)))
 	dst = appendBytes(dst, string(s.tenant))
+	dst = appendBytes(dst, string(s.User))
 	dst = binary.AppendUvarint(dst, uint64(len(s.users)))
 	for _, u := range s.users {
 		dst = appendBytes(dst, string(u))
@@ -64,6 +67,7 @@ func readSignal(data []byte) (s signal, rest []byte, err error) {
 	s.Rev, s.Seq = int64(r.number()), int64(r.number())
 	kind := r.next(1)
 	s.tenant = domain.TenantID(r.bytes())
+	s.User = domain.UserID(r.bytes())
 	for range min(r.number(), uint64(len(r.data))) {
 		s.users = append(s.users, domain.UserID(r.bytes()))
 	}

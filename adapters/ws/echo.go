@@ -1,9 +1,6 @@
 package ws
 
 import (
-	"bytes"
-
-	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -22,10 +19,5 @@ func (s *Session) expectEcho(room domain.RoomID) {
 // echoes reports whether an event is the own message of a send under way. It is taken for that, too, when it is the
 // user's message from another device to the same room, which then waits for this send's commit. The caller holds mu.
 func (s *Session) echoes(f ports.Frame) bool {
-	if f.Kind != domain.EventMessage || f.Room != s.sendingTo || !s.handling {
-		return false
-	}
-	var buf [256]byte
-	sender := api.AppendString(append(buf[:0], `"sender_id":`...), s.caller.User)
-	return bytes.Contains(f.Bytes, sender)
+	return s.handling && f.Kind == domain.EventMessage && f.Room == s.sendingTo && f.User == s.caller.User
 }
