@@ -1,7 +1,6 @@
 package api
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"strconv"
 
@@ -33,16 +32,15 @@ func WriteJSON(w http.ResponseWriter, status int, body []byte) {
 }
 
 // WriteError writes the error body under a status, with what the status asks for: how to authenticate (RFC 9110
-// §15.5.2), and when to come back, spread so that those refused together do not come back together.
+// §15.5.2), and when to come back: in a second, unless the caller has set another Retry-After.
 func WriteError(w http.ResponseWriter, status int, e *domain.Error, requestID string) {
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`)
 	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", strconv.Itoa(1+rand.N(maxRetryAfter)))
+		if w.Header().Get("Retry-After") == "" {
+			w.Header().Set("Retry-After", "1")
+		}
 	}
 	WriteJSON(w, status, AppendError(nil, e, requestID))
 }
-
-// maxRetryAfter is the longest wait that is asked for, in seconds.
-const maxRetryAfter = 5

@@ -1,6 +1,7 @@
 package ports
 
 import (
+	"context"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -25,6 +26,12 @@ type IDs interface {
 type Sealer interface {
 	Seal(plain []byte, context string) (domain.Sealed, error)
 	Open(sealed domain.Sealed, context string) ([]byte, error)
+}
+
+// Proofs keeps the one sealed value that shows a sealing key to be the store's own.
+type Proofs interface {
+	// KeepProof stores fresh, durably, unless the store keeps a proof already, and returns the one it keeps.
+	KeepProof(ctx context.Context, fresh domain.Sealed) (domain.Sealed, error)
 }
 
 // Tokens reads and makes JWTs, HS256 only. Every failure is domain.ErrUnauthenticated; the claims' rules are the

@@ -41,8 +41,8 @@ func resolve(path string) (string, error) {
 			return "", fmt.Errorf("make the data directory: %w", err)
 		}
 		path = filepath.Join(dir, filepath.Base(path))
-		target, err := os.Readlink(path)
-		if err != nil { // no link: a file, or nothing yet
+		target, notLink := os.Readlink(path)
+		if notLink != nil { // a file, or nothing yet
 			return path, nil
 		}
 		if path = target; !filepath.IsAbs(target) {

@@ -48,6 +48,7 @@ var (
 	_ ports.KeyWriter    = (*Store)(nil)
 	_ ports.Prober       = (*Store)(nil)
 	_ ports.EpochReader  = (*Store)(nil)
+	_ ports.Proofs       = (*Store)(nil)
 	_ ports.Reader       = (*view)(nil)
 	_ ports.Tx           = (*tx)(nil)
 )
@@ -138,6 +139,23 @@ func (s *Store) Probe(ctx context.Context) error {
 	return s.submit(ctx, operator, func(t *tx) error {
 		return t.put("INSERT OR REPLACE INTO store_meta (name, value) VALUES ('probe', ?)", now)
 	})
+}
+
+// KeepProof implements ports.Proofs.
+func (s *Store) KeepProof(ctx context.Context, fresh domain.Sealed) (kept domain.Sealed, err error) {
+	err = s.submit(ctx, operator, func(t *tx) error {
+		err := t.put("INSERT OR IGNORE INTO store_meta (name, value) VALUES ('proof', ?)", hex.EncodeToString(fresh))
+		if err != nil {
+			return err
+		}
+		var text string
+		if _, err = t.conn.first("SELECT value FROM store_meta WHERE name = 'proof'", nil, func(r row) { text = r.text(0) }); err != nil {
+			return err
+		}
+		kept, err = hex.DecodeString(text)
+		return err
+	})
+	return kept, err
 }
 
 // Close refuses new work, finishes what is queued, empties the write-ahead log and lets the file go. It waits for

@@ -19,8 +19,8 @@ type fields struct {
 	RoomID   string     `json:"room_id"`
 	Content  string     `json:"content"`
 	Meta     api.Object `json:"meta"`
-	ClientID string     `json:"client_id"`
-	ReplyTo  string     `json:"reply_to"`
+	ClientID api.Text   `json:"client_id"`
+	ReplyTo  api.Text   `json:"reply_to"`
 	Seq      *api.Int   `json:"seq"`
 	Rev      *api.Int   `json:"rev"`
 	AfterSeq *api.Int   `json:"after_seq"`
@@ -93,7 +93,7 @@ func (f *fields) resume() (*application.Resume, error) {
 }
 
 func (f *fields) draft() domain.Draft {
-	return domain.Draft{Content: f.Content, Meta: f.Meta, ClientID: f.ClientID, ReplyTo: f.ReplyTo}
+	return domain.Draft{Content: f.Content, Meta: f.Meta, ClientID: string(f.ClientID), ReplyTo: string(f.ReplyTo)}
 }
 
 // number is an optional position; absent is 0.

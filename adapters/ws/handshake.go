@@ -21,6 +21,7 @@ import (
 // ServeHTTP upgrades a request. It answers with a native error instead when the credentials, the origin, a parameter
 // or the handshake are wrong, and returns as soon as the socket stands: what goes on keeps nothing of the request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	api.SetFixedHeaders(w.Header(), "req_"+h.ids.NewUUID().String())
 	if !h.enter(r.Context()) {
 		h.stats.refused.Add(1)
 		h.refuse(w, errTooManyHandshakes)
@@ -145,7 +146,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, a admission) *
 			h.refuseHandshake(w, r, domain.Invalid("", "%s", reason.Error()))
 		},
 	}
-	ws, err := upgrader.Upgrade(hijack, r, nil)
+	ws, err := upgrader.Upgrade(hijack, r, http.Header{api.HeaderRequestID: {requestID(w)}})
 	if err != nil {
 		return nil
 	}

@@ -27,7 +27,7 @@ var statuses = map[domain.Code]int{
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	var known *domain.Error
 	if !errors.As(err, &known) {
-		h.log.Error("upgrade failed", "error", err, "request_id", h.requestID(w))
+		h.log.Error("upgrade failed", "error", err, "request_id", requestID(w))
 		known = errInternal
 	}
 	h.answer(w, known, statuses[known.Code])
@@ -54,24 +54,11 @@ func (h *Handler) refuseHandshake(w http.ResponseWriter, r *http.Request, err er
 }
 
 func (h *Handler) answer(w http.ResponseWriter, e *domain.Error, status int) {
-	body := api.AppendError(nil, e, h.requestID(w))
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", strconv.Itoa(1+rand.N(5)))
 	}
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	api.WriteError(w, status, e, requestID(w))
 }
 
-const headerRequestID = "X-Request-Id"
-
-// requestID is the id that the server around has given the request, or a new one.
-func (h *Handler) requestID(w http.ResponseWriter) string {
-	id := w.Header().Get(headerRequestID)
-	if id == "" {
-		id = "req_" + h.ids.NewUUID().String()
-		w.Header().Set(headerRequestID, id)
-	}
-	return id
-}
+// requestID is the id of the request being answered.
+func requestID(w http.ResponseWriter) string { return w.Header().Get(api.HeaderRequestID) }

@@ -72,7 +72,7 @@ func closeStore(store *sqlite.Store, log *slog.Logger) {
 }
 
 // newSealer takes the configured key, or the one kept beside the store.
-func newSealer(cfg *Config) (*secrets.Sealer, error) {
+func newSealer(ctx context.Context, cfg *Config, proofs ports.Proofs) (*secrets.Sealer, error) {
 	var key []byte
 	var err error
 	if cfg.SecretsKey.IsSet() {
@@ -83,7 +83,14 @@ func newSealer(cfg *Config) (*secrets.Sealer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("SECRETS_KEY: %w", err)
 	}
-	return secrets.New(key)
+	sealer, err := secrets.New(key)
+	if err != nil {
+		return nil, fmt.Errorf("SECRETS_KEY: %w", err)
+	}
+	if err := application.CheckSealer(ctx, proofs, sealer); err != nil {
+		return nil, fmt.Errorf("SECRETS_KEY: %w", err)
+	}
+	return sealer, nil
 }
 
 func newIdentityConfig(cfg *Config) application.IdentityConfig {

@@ -337,3 +337,18 @@ func (n neverEnding) Read([]byte) (int, error) {
 	<-n.ctx.Done()
 	return 0, n.ctx.Err()
 }
+
+func TestAnotherSealingKeyStopsTheStart(t *testing.T) {
+	t.Parallel()
+	first, other := strings.Repeat("ab", 32), strings.Repeat("cd", 32)
+	m := newMachine(t, "SECRETS_KEY="+first)
+	m.must("tenant", "create", "one")
+	m.must("tenant", "list")
+	m.env = append(m.env, "SECRETS_KEY="+other)
+	for _, args := range [][]string{{"serve"}, {"tenant", "list"}} {
+		_, complaint, code := m.run(args...)
+		if code == 0 || !strings.Contains(complaint, "SECRETS_KEY: it is not the key this store was made with") {
+			t.Errorf("chatapi %s: exit code %d, %s", args[0], code, complaint)
+		}
+	}
+}

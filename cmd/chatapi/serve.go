@@ -55,7 +55,7 @@ func (a *app) serve(ctx context.Context, out io.Writer, restoreSignals func()) e
 	failed := l.serve()
 	a.announce(ctx, l)
 	if demo != "" {
-		printDemo(out, l.address(), demo)
+		printDemo(out, reachable(l.address()), demo)
 	}
 	select {
 	case <-ctx.Done():

@@ -40,6 +40,7 @@ var (
 		wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)),
 		wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)),
 		wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)),
+		wire.Bind(new(ports.Proofs), new(*sqlite.Store)),
 	)
 	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)))
 	secretsSet = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))

@@ -32,7 +32,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		return nil, nil, err
 	}
 	tokens := token.New()
-	sealer, err := newSealer(cfg)
+	sealer, err := newSealer(ctx, cfg, store)
 	if err != nil {
 		cleanup()
 		return nil, nil, err
@@ -111,7 +111,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 var (
 	systemSet = wire.NewSet(wire.Struct(new(system.Clock)), wire.Bind(new(ports.Clock), new(system.Clock)), wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)))
 	sqliteSet = wire.NewSet(
-		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)),
+		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)),
 	)
 	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)))
 	secretsSet = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))

@@ -297,7 +297,7 @@ func (f *fixture) seesChurn(room domain.RoomID, user domain.UserID, step int) er
 	return f.db.View(f.t.Context(), f.tenant, func(r ports.Reader) error {
 		m, err := r.Member(room, user)
 		if err != nil {
-			return fmt.Errorf("Member after step %d: %w", step, err)
+			return fmt.Errorf("member after step %d: %w", step, err)
 		}
 		want := domain.Member{State: domain.Active, Role: domain.RoleMember}
 		switch step % 3 {

@@ -12,6 +12,7 @@ var lifeContracts = []contract{
 	{"everything is there after a restart", everythingSurvives},
 	{"the epoch is set, kept by a restart, and another in another store", epochIsKept},
 	{"a probe writes and leaves nothing", probeLeavesNothing},
+	{"the first proof is kept, whoever brings another", firstProofIsKept},
 	{"a closed store answers that it is closing", closedStoreIsClosing},
 }
 
@@ -49,6 +50,16 @@ func probeLeavesNothing(f *fixture) {
 	f.unchanged(room, func() {
 		parallel(f.t, 4, func(int) error { return f.db.Probe(f.t.Context()) })
 	})
+}
+
+func firstProofIsKept(f *fixture) {
+	first := domain.Sealed{0, 1, 0xff, 'x'}
+	for _, fresh := range []domain.Sealed{first, {2}, first} {
+		kept, err := f.db.KeepProof(f.t.Context(), fresh)
+		equal(f.t, "the error of KeepProof", err, nil)
+		equal(f.t, "the proof", kept, first)
+		f.reopen()
+	}
 }
 
 func closedStoreIsClosing(f *fixture) {

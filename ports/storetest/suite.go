@@ -24,6 +24,7 @@ type Backend interface {
 	ports.KeyWriter
 	ports.Prober
 	ports.EpochReader
+	ports.Proofs
 	// Reopen closes the backend and opens the same data again, as a restart of the server does. The old value stays
 	// usable as far as a closed store is: it answers domain.ErrClosing.
 	Reopen(t *testing.T) Backend

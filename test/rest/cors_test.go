@@ -66,6 +66,35 @@ func TestPreflightsAreAnsweredByAnyTenantsList(t *testing.T) {
 	}
 }
 
+func TestAnOriginListedOrRemovedByTheOperatorIsSeenByTheNextPreflight(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const origin = "https://late.example"
+	id := ""
+	for step, change := range []func() *answer{
+		func() *answer { return f.operator().get("/admin/tenants") },
+		func() *answer {
+			id, _ = f.newTenant("Late", `{"allowed_origins":["`+origin+`"]}`)
+			return f.operator().get("/admin/tenants")
+		},
+		func() *answer {
+			return f.operator().send(http.MethodPatch, "/admin/tenants/"+id, `{"config":{"allowed_origins":null}}`)
+		},
+		func() *answer {
+			return f.operator().send(http.MethodPatch, "/admin/tenants/"+id, `{"config":{"allowed_origins":["`+origin+`"]}}`)
+		},
+	} {
+		change().want(http.StatusOK)
+		if got, want := f.preflight(origin).header.Get(allowOrigin) != "", step%2 == 1; got != want {
+			t.Errorf("step %d: allowed %v, want %v", step, got, want)
+		}
+	}
+	f.operator().del("/admin/tenants/" + id).want(http.StatusNoContent)
+	if got := f.preflight(origin).header.Get(allowOrigin); got != "" {
+		t.Errorf("%q is allowed for a tenant that was deleted", got)
+	}
+}
+
 func TestAnyOriginNeedsDevelopment(t *testing.T) {
 	t.Parallel()
 	anywhere := func(dev bool) option {

@@ -48,6 +48,8 @@ func TestBadCredentialsAreAllAnsweredAlike(t *testing.T) {
 		"too long a life":       f.bearer(f.signed("alice", kid, secret, 31*24*time.Hour)),
 		"a bot":                 f.bearer(f.signed("bot_x", kid, secret, time.Hour)),
 		"master key":            f.operator(),
+		"master and API key":    f.operator().with("X-API-Key", f.key),
+		"master key and token":  f.operator().with("Authorization", "Bearer "+good),
 		"user alone":            f.anonymous().with("X-User-Id", "alice"),
 	} {
 		got := c.get("/rooms")
@@ -92,6 +94,8 @@ func TestOperatorRoutesTakeTheMasterKeyAlone(t *testing.T) {
 		"empty":         f.anonymous().with("X-Master-Key", ""),
 		"two":           f.operator().with("X-Master-Key", "x"),
 		"API key":       f.backend(),
+		"both keys":     f.backend().with("X-Master-Key", masterKey),
+		"and a token":   f.operator().with("Authorization", "Bearer x"),
 		"as a token":    f.bearer(masterKey),
 		"as an API key": f.anonymous().with("X-API-Key", masterKey),
 	} {

@@ -96,7 +96,7 @@ func TestRoomsThatBreakARuleAreRefused(t *testing.T) {
 		`{"type":"dm","members":["a","b","c"]}`: "members",
 		`{"type":"group","members":["bot_x"]}`:  "members",
 		`{"type":"group","members":[null]}`:     "members",
-		`{"type":"group","members":[1]}`:        "members.0",
+		`{"type":"group","members":[1]}`:        "members",
 		`{"type":"group","members":"a"}`:        "members",
 		`{"type":"group","metadata":[]}`:        "metadata",
 		`{"type":"group","name":5}`:             "name",

@@ -39,6 +39,7 @@ func TestATenantIsMadeChangedAndDeleted(t *testing.T) {
 	f.operator().send(http.MethodPatch, path, `{"config":{"nope":1}}`).invalid("config.nope")
 	f.operator().send(http.MethodPatch, path, `{"config":{"allowed_origins":["https://x.example/"]}}`).invalid("config.allowed_origins")
 	f.operator().send(http.MethodPatch, path, `{"config":5}`).invalid("config")
+	f.operator().send(http.MethodPatch, path, `{"config":{"chat_limits":5}}`).invalid("config.chat_limits")
 	f.operator().send(http.MethodPatch, path, `{"name":""}`).invalid("name")
 
 	c := f.anonymous().with("X-API-Key", key)
