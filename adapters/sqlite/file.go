@@ -41,8 +41,8 @@ func resolve(path string) (string, error) {
 			return "", fmt.Errorf("make the data directory: %w", err)
 		}
 		path = filepath.Join(dir, filepath.Base(path))
-		target, notLink := os.Readlink(path)
-		if notLink != nil { // a file, or nothing yet
+		target, isLink := linkTarget(path)
+		if !isLink { // a file, or nothing yet
 			return path, nil
 		}
 		if path = target; !filepath.IsAbs(target) {
@@ -50,6 +50,11 @@ func resolve(path string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%w: too many symbolic links", ErrDSN)
+}
+
+func linkTarget(path string) (target string, isLink bool) {
+	target, err := os.Readlink(path)
+	return target, err == nil
 }
 
 // makeDir makes a directory with those above it, each known to the one above by the time it returns, and resolves it.
