@@ -48,6 +48,7 @@ func dial(tenant *harness.Tenant, user string, n int, query string) (*socket, er
 	address := strings.TrimPrefix(tenant.Server().Base, "http://")
 	dialer := net.Dialer{
 		Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n/perSourceIP))}, KeepAlive: -1,
+		Control: portAtConnect,
 	}
 	conn, err := dialer.Dial("tcp", address)
 	if err != nil {
@@ -63,6 +64,17 @@ func dial(tenant *harness.Tenant, user string, n int, query string) (*socket, er
 		return nil, fmt.Errorf("handshake: %w", errors.Join(err, conn.Close()))
 	}
 	return s, nil
+}
+
+// portAtConnect has the kernel choose the port when it connects, knowing the other end. Chosen at bind it must be free
+// whatever the other end, and the search among thousands that linger from the workload before starves the generator.
+func portAtConnect(_, _ string, raw syscall.RawConn) error {
+	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT of Linux, which package syscall does not name
+	var failed error
+	err := raw.Control(func(fd uintptr) {
+		failed = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1)
+	})
+	return errors.Join(err, failed)
 }
 
 func (s *socket) handshake(request string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/chatapi/chatapi/test/harness"
@@ -111,7 +112,7 @@ func dialUntilAdmitted(tenant *harness.Tenant, i int, refused *counter) (*socket
 			return s, nil
 		}
 		later := &busy{time.Second}
-		if !errors.As(err, &later) && !errors.Is(err, io.EOF) {
+		if !errors.As(err, &later) && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
 			return nil, err
 		}
 		refused.add(i)
