@@ -155,7 +155,9 @@ func (p *Peer) learn(r *liveRoom, st *step, until int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.seatOf(p); s != nil && s.stay == st.stay && (until > 0 || st.last >= s.until) {
-		s.until = until // a member in the store, above an earlier removal, has come back since
+		if s.until = until; until == 0 { // a member in the store, above an earlier removal, has come back since
+			s.known = max(s.known, st.last)
+		}
 	}
 	n := len(st.log)
 	if n > 0 && !r.gone && st.log[n-1].Rev == r.last && st.log[0].Rev == r.last-int64(n)+1 {
@@ -219,6 +221,7 @@ func (p *Peer) finishSync() bool {
 		return true
 	}
 	p.sync.report.Cursor = writeCursor(p.f.epoch, p.sync.positions)
+	p.sync.report.Confirm = p.sync.userRev > 0
 	if !p.sink.Push(p.f.enc.SyncComplete(p.sync.report)) {
 		return false
 	}

@@ -75,6 +75,7 @@ type seat struct {
 	pos    int64 // everything up to this rev was pushed to the socket; not kept while live
 	until  int64 // the user was removed at this rev: nothing above it is theirs; 0 = a member
 	minSeq int64 // messages below it are left out while catching up
+	known  int64 // the user was a member at this rev, the store says
 	turn   int   // counts rewinds, so that a step begun before one does not move the seat after it
 	stay   int   // counts memberships, so that a step begun in one does not end the next
 }
@@ -177,7 +178,7 @@ func (r *liveRoom) dismiss(f *Fanout, sig signal) {
 	removed := f.removed(r, sig.Rev)
 	stay := r.seats[:0]
 	for _, s := range r.seats {
-		seenMore := s.state != live && s.pos >= sig.Rev
+		seenMore := s.state != live && max(s.pos, s.known) >= sig.Rev
 		if slices.Contains(sig.users, s.peer.caller.User) && !seenMore {
 			s.until = sig.Rev
 			if s.state != behind && s.push(f, r, removed, sig.Rev) {
@@ -202,7 +203,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 	}
 	if s := r.seatOf(p); s != nil {
 		// The event that made the user a member may have seated a connecting socket already, where it begins anyway.
-		if !at.keep && at.pos < r.last && !(at.initial && at.pos >= s.from) {
+		if !at.keep && (at.pos < r.last || s.state != live && at.pos < s.pos) && !(at.initial && at.pos >= s.from) {
 			s.rewind(r, at)
 		}
 		return true
@@ -228,6 +229,10 @@ func (s *seat) rewind(r *liveRoom, at place) {
 		s.state = behind
 		s.peer.addTask(task{room: r, initial: at.initial})
 	} else if at.pos >= s.pos {
+		if at.minSeq < s.minSeq {
+			s.minSeq = at.minSeq
+			s.turn++
+		}
 		return
 	}
 	s.from, s.pos, s.minSeq = min(s.from, at.pos), at.pos, at.minSeq

@@ -313,12 +313,12 @@ func revOf(r ports.MessageReader, room domain.RoomID, seq int64) (int64, error) 
 // replay sets the peer's seat back, so that catching up sends the room again from there. A member whose seat is not
 // taken yet, because the event that made them one is still on its way, takes it now.
 func (p *Peer) replay(ctx context.Context, at place) error {
+	defer p.kick()
 	if added := p.f.seat(p, at); added != nil {
 		if err := p.f.compare(ctx, p.caller.Tenant.ID, []*liveRoom{added}); err != nil {
 			return err
 		}
 	}
-	p.kick()
 	return nil
 }
 
@@ -328,7 +328,8 @@ func (p *Peer) Drained() {
 	p.kick()
 }
 
-// Confirmed tells that the client has answered something: what it was sent before has arrived.
+// Confirmed tells that the client has answered the question for confirmation behind sync.complete: what it was sent up
+// to there has arrived.
 func (p *Peer) Confirmed() {
 	p.mu.Lock()
 	userRev := p.userRev

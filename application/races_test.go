@@ -359,3 +359,64 @@ func inFlux(t *testing.T, r *rand.Rand) {
 		}
 	}
 }
+
+func heardWord(word string) func([]ports.Frame) bool {
+	return func(got []ports.Frame) bool { return slices.Contains(contents(got), word) }
+}
+
+// failingStore refuses the n-th View.
+type failingStore struct {
+	ports.Store
+	left atomic.Int32
+}
+
+func (s *failingStore) View(ctx context.Context, id domain.TenantID, fn func(ports.Reader) error) error {
+	if s.left.Add(-1) == 0 {
+		return domain.ErrUnavailable
+	}
+	return s.Store.View(ctx, id, fn)
+}
+
+func TestASubscribeThatFailsHalfwayDoesNotSilenceTheRoom(t *testing.T) {
+	t.Parallel()
+	bus, store := &gatedBus{Bus: inproc.NewBus()}, &failingStore{}
+	n := startNodeOver(t, bus, func(s ports.Store) ports.Store {
+		store.Store = s
+		return store
+	})
+	alice := n.connect(t, "alice", "d", nil, 1000, 1000)
+	alice.await(t, "sync", synced)
+	bus.close()
+	room := n.room(t, "bob", "alice")
+	n.send(t, "bob", room, "m1")
+	zero := int64(0)
+	store.left.Store(2) // the comparison after the seat was taken
+	_, _ = alice.peer.Subscribe(t.Context(), room, &zero)
+	bus.open()
+	n.send(t, "bob", room, "live")
+	alice.await(t, "the live message", heardWord("live"))
+}
+
+func TestASubscribeOfASeatAheadOfItsNodeReplays(t *testing.T) {
+	t.Parallel()
+	s := setStage(t)
+	s.say("m1")
+	s.heard()
+	s.bus.close()
+	s.say("m2", "m3", "m4")
+	if err := s.delivery.Ack(t.Context(), as("alice"), s.room, "d", 4, 0); err != nil {
+		t.Fatal(err)
+	}
+	alice := s.connect(t, "alice", "d", nil, 1000, 1000)
+	alice.await(t, "sync", synced)
+	after := int64(2)
+	if _, err := alice.peer.Subscribe(t.Context(), s.room, &after); err != nil {
+		t.Fatal(err)
+	}
+	s.bus.open()
+	s.say("m5")
+	alice.await(t, "the live message", heardWord("m5"))
+	if got := contents(alice.frames()); !slices.Contains(got, "m3") || !slices.Contains(got, "m4") {
+		t.Errorf("the replay asked for never came: %v", got)
+	}
+}

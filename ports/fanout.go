@@ -29,6 +29,7 @@ type SyncReport struct {
 	Messages  int
 	Cursor    string
 	Truncated []domain.Gap
+	Confirm   bool // ask the client, in the frame, to show that it got this: the socket then calls Peer.Confirmed
 }
 
 // Sink is a socket as the fan-out sees it. Both methods return at once: they never wait for the network.

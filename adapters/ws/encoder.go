@@ -60,14 +60,19 @@ func appendMembership(dst []byte, kind domain.EventKind, m *domain.Member) []byt
 	return dst
 }
 
-// SyncComplete encodes the end of the replay after a connect.
+// SyncComplete encodes the end of the replay after a connect. A ping of its own behind it asks for confirmation: every
+// WebSocket client answers it, and only after what came before.
 func (Encoder) SyncComplete(r ports.SyncReport) ports.Frame {
-	return ports.Frame{Bytes: textFrame(func(dst []byte) []byte {
+	frame := textFrame(func(dst []byte) []byte {
 		dst = strconv.AppendInt(append(dst, `{"type":"sync.complete","rooms":`...), int64(r.Rooms), 10)
 		dst = strconv.AppendInt(append(dst, `,"messages":`...), int64(r.Messages), 10)
 		dst = api.AppendString(append(dst, `,"cursor":`...), r.Cursor)
 		return append(appendGaps(append(dst, `,"truncated":`...), r.Truncated), '}')
-	})}
+	})
+	if r.Confirm {
+		frame = append(frame, pingAfterSync...)
+	}
+	return ports.Frame{Bytes: frame}
 }
 
 // ResyncRequired encodes that a client's place in these rooms is not in this log.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +61,15 @@ func TestEncoderMakesTheFramesOfTheContract(t *testing.T) {
 		if diff := cmp.Diff(test.want, payload(t, Encoder{}.Event(test.event).Bytes)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.event.Kind, diff)
 		}
+	}
+}
+
+func TestSyncCompleteAsksForConfirmationOnlyWhenThereIsSomethingToConfirm(t *testing.T) {
+	t.Parallel()
+	plain := Encoder{}.SyncComplete(ports.SyncReport{}).Bytes
+	asking := Encoder{}.SyncComplete(ports.SyncReport{Confirm: true}).Bytes
+	if diff := cmp.Diff(append(slices.Clone(plain), "\x89\x04sync"...), asking); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

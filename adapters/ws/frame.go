@@ -81,6 +81,11 @@ func pongControl(payload string) []byte {
 
 var pingControl = []byte{finPing, 0}
 
+// confirmSync is the payload of the ping behind sync.complete, and so of the pong that confirms it.
+const confirmSync = "sync"
+
+var pingAfterSync = append(appendHeader(nil, finPing, len(confirmSync)), confirmSync...)
+
 // connectedFrame is the first frame of a socket.
 func connectedFrame(id string, user domain.UserID, device domain.DeviceID, epoch domain.Epoch, now time.Time) []byte {
 	return textFrame(func(dst []byte) []byte {

@@ -107,7 +107,6 @@ func (s *Session) receive(kind int, data *[]byte) {
 	case !utf8.Valid(*data):
 		s.Close(closeNotUTF8, "a text frame is valid UTF-8")
 	default:
-		s.confirm()
 		s.handle(*data)
 	}
 }
@@ -129,12 +128,6 @@ func (s *Session) doneHandling() {
 	s.schedule()
 	if leaving {
 		s.Close(closeGoingAway, "server is shutting down")
-	}
-}
-
-func (s *Session) confirm() {
-	if s.peer != nil {
-		s.peer.Confirmed()
 	}
 }
 
@@ -162,8 +155,10 @@ func (s *Session) onPing(payload string) error {
 }
 
 // onPong takes the answer to a ping, and those that nobody asked for.
-func (s *Session) onPong(string) error {
-	s.onControl()
+func (s *Session) onPong(payload string) error {
+	if s.onControl() && payload == confirmSync && s.peer != nil {
+		s.peer.Confirmed()
+	}
 	return nil
 }
 
@@ -171,11 +166,7 @@ func (s *Session) onControl() bool {
 	if !s.inMessage {
 		s.betweenMessages()
 	}
-	if !s.spend() {
-		return false
-	}
-	s.confirm()
-	return true
+	return s.spend()
 }
 
 // onClose answers the peer's close frame with its own code, unless it is the answer to ours.
