@@ -3,26 +3,10 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"net/http"
 
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/domain"
 )
-
-// statuses maps the codes of the domain to HTTP; a code that is not here is answered as an internal error.
-var statuses = map[domain.Code]int{
-	domain.CodeValidation:       http.StatusBadRequest,
-	domain.CodeAuthentication:   http.StatusUnauthorized,
-	domain.CodeAuthorization:    http.StatusForbidden,
-	domain.CodeNotFound:         http.StatusNotFound,
-	domain.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
-	domain.CodeConflict:         http.StatusConflict,
-	domain.CodeTooLarge:         http.StatusRequestEntityTooLarge,
-	domain.CodeUnsupportedMedia: http.StatusUnsupportedMediaType,
-	domain.CodeRateLimited:      http.StatusTooManyRequests,
-	domain.CodeInternal:         http.StatusInternalServerError,
-	domain.CodeUnavailable:      http.StatusServiceUnavailable,
-}
 
 // The errors of HTTP itself. A path without a route is answered as an id that does not exist.
 var (
@@ -65,7 +49,7 @@ func (h *handler) fail(x *exchange, err error) {
 func clientError(err error) *domain.Error {
 	var e *domain.Error
 	switch {
-	case errors.As(err, &e) && statuses[e.Code] != 0:
+	case errors.As(err, &e) && api.Statuses[e.Code] != 0:
 		return e
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		// The work was taken back before it started (ports.Store). When the client has gone this is written to nobody.
@@ -78,7 +62,7 @@ func (x *exchange) writeError(e *domain.Error) {
 	if e.Room != nil {
 		x.Header().Set("Location", x.roomPath(e.Room.ID))
 	}
-	api.WriteError(x, statuses[e.Code], e, x.id)
+	api.WriteError(x, api.Statuses[e.Code], e, x.id)
 }
 
 func (x *exchange) roomPath(id domain.RoomID) string {

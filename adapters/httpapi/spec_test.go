@@ -72,11 +72,11 @@ func TestSpecificationNamesTheCredentialOfEachRoute(t *testing.T) {
 func TestEveryCodeHasItsStatus(t *testing.T) {
 	t.Parallel()
 	codes := loadSpec(t).Components.Schemas["Error"].Value.Properties["error"].Value.Properties["code"].Value.Enum
-	if len(codes) != len(statuses) {
-		t.Errorf("%d codes in the specification, %d have a status", len(codes), len(statuses))
+	if len(codes) != len(api.Statuses) {
+		t.Errorf("%d codes in the specification, %d have a status", len(codes), len(api.Statuses))
 	}
 	for _, code := range codes {
-		if statuses[domain.Code(code.(string))] < http.StatusBadRequest {
+		if api.Statuses[domain.Code(code.(string))] < http.StatusBadRequest {
 			t.Errorf("%v has no status", code)
 		}
 	}

@@ -10,19 +10,6 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-// statuses are the answers to upgrades that fail.
-var statuses = map[domain.Code]int{
-	domain.CodeValidation:       http.StatusBadRequest,
-	domain.CodeAuthentication:   http.StatusUnauthorized,
-	domain.CodeAuthorization:    http.StatusForbidden,
-	domain.CodeNotFound:         http.StatusNotFound,
-	domain.CodeMethodNotAllowed: http.StatusMethodNotAllowed,
-	domain.CodeConflict:         http.StatusConflict,
-	domain.CodeRateLimited:      http.StatusTooManyRequests,
-	domain.CodeInternal:         http.StatusInternalServerError,
-	domain.CodeUnavailable:      http.StatusServiceUnavailable,
-}
-
 // refuse answers an upgrade with a native error.
 func (h *Handler) refuse(w http.ResponseWriter, err error) {
 	var known *domain.Error
@@ -30,7 +17,7 @@ func (h *Handler) refuse(w http.ResponseWriter, err error) {
 		h.log.Error("upgrade failed", "error", err, "request_id", requestID(w))
 		known = errInternal
 	}
-	h.answer(w, known, statuses[known.Code])
+	h.answer(w, known, api.Statuses[known.Code])
 }
 
 // refuseHandshake answers a request that is no WebSocket handshake of ours, and says which is.
