@@ -36,7 +36,7 @@ var settings = []setting{
 	{name: "SECRETS_KEY", help: "seals secrets in the store: 64 hex digits or base64 of 32 bytes; unset = a 0600 file beside the store", secret: true,
 		set: setSecretsKey},
 	{name: "ALLOWED_ORIGINS", dev: "*", help: "exact origins of browser pages, comma-separated", set: setOrigins},
-	{name: "TRUSTED_PROXIES", help: "addresses or networks of the proxies in front, comma-separated", set: setProxies},
+	{name: "TRUSTED_PROXIES", help: "addresses or networks of the proxies in front, comma-separated: says that TLS ends there", set: setProxies},
 	{name: "WEBHOOK_URL", help: "where bots ask for their context", later: true,
 		set: urlOf(func(c *Config) *string { return &c.WebhookURL }, "https", "http")},
 	{name: "WEBHOOK_SECRET", help: "signs webhooks", secret: true, later: true,

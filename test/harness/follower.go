@@ -204,16 +204,6 @@ func (f *Follower) Duplicates() int {
 	return f.duplicates
 }
 
-// Position is the epoch and a room's rev, as a resume frame would name them.
-func (f *Follower) Position(room string) (epoch string, rev int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.places[room]; p != nil {
-		return f.epoch, p.Rev
-	}
-	return f.epoch, 0
-}
-
 // RoomIDs decodes the rooms of a resync_required frame.
 func (f Frame) RoomIDs() ([]string, error) {
 	var ids []string
