@@ -52,9 +52,9 @@ func WriteError(w http.ResponseWriter, status int, e *domain.Error, requestID st
 	switch status {
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`)
-	case http.StatusServiceUnavailable:
-		if w.Header().Get("Retry-After") == "" {
-			w.Header().Set("Retry-After", "1")
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		if w.Header().Get(headerRetryAfter) == "" {
+			SetRetryAfter(w.Header(), 0)
 		}
 	}
 	WriteJSON(w, status, AppendError(nil, e, requestID))

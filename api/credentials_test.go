@@ -82,6 +82,8 @@ func TestSocketCredentialsMayComeInTheQuery(t *testing.T) {
 		{"/ws?api_key=sk_1&user_id=a%2Fb", nil, api.Credentials{APIKey: "sk_1", UserID: "a/b"}},
 		{"/ws?token=a.b.c&device_id=d", nil, api.Credentials{Bearer: "a.b.c"}},
 		{"/ws?api_key=sk_1", []string{"X-API-Key", "sk_1", "X-User-Id", "bob"}, api.Credentials{APIKey: "sk_1", UserID: "bob"}},
+		{"/ws?token=wst_x&user_id=bob", nil, api.Credentials{Ticket: "wst_x", UserID: "bob"}},
+		{"/ws", []string{"Authorization", "Bearer wst_x"}, api.Credentials{Bearer: "wst_x"}},
 	} {
 		got, err := api.SocketCredentials(request(c.target, c.headers...))
 		if err != nil || got != c.want {
@@ -97,10 +99,57 @@ func TestSocketCredentialsMayComeInTheQuery(t *testing.T) {
 		"/ws?token=a&x=%zz":                     nil,
 		"/ws?token=b":                           {"X-Master-Key", "m"},
 		"/ws?api_key=sk_1&user_id=a&user_id=A%": nil,
+		"/ws?token=wst_x&token=wst_y":           nil,
+		"/ws?token=wst_x&token=a":               nil,
+		"/ws?token=wst_x":                       {"Authorization", "Bearer wst_x"},
+		"/ws?token=wst_x&api_key=sk_1":          nil,
 	} {
 		if _, err := api.SocketCredentials(request(target, headers...)); !errors.Is(err, domain.ErrUnauthenticated) {
 			t.Errorf("%s %v: %v, want ErrUnauthenticated", target, headers, err)
 		}
+	}
+}
+
+func TestSocketCredentialsMayBeOfferedAsASubprotocol(t *testing.T) {
+	t.Parallel()
+	const name = "Sec-WebSocket-Protocol"
+	for _, c := range []struct {
+		headers []string
+		want    api.Credentials
+		offers  bool
+	}{
+		{[]string{name, "chatapi.v1, bearer.a.b.c"}, api.Credentials{Bearer: "a.b.c"}, true},
+		{[]string{name, "bearer.wst_x ,\tchatapi.v1"}, api.Credentials{Ticket: "wst_x"}, true},
+		{[]string{name, "chatapi.v1", name, "bearer.a.b.c"}, api.Credentials{Bearer: "a.b.c"}, true},
+		{[]string{name, "chatapi.v1,bearer.a", "Authorization", "Bearer a"}, api.Credentials{Bearer: "a"}, true},
+		{[]string{name, "chatapi.v1", "X-API-Key", "sk_1"}, api.Credentials{APIKey: "sk_1"}, true},
+		{[]string{name, "mqtt", "Authorization", "Bearer a"}, api.Credentials{Bearer: "a"}, false},
+		{[]string{name, "CHATAPI.V1, Bearer.a"}, api.Credentials{}, false},
+	} {
+		r := request("/ws", c.headers...)
+		got, err := api.SocketCredentials(r)
+		if err != nil || got != c.want || api.OffersProtocol(r) != c.offers {
+			t.Errorf("%v: %+v, %v, offered %v; want %+v", c.headers, got, err, api.OffersProtocol(r), c.want)
+		}
+	}
+	for target, headers := range map[string][]string{
+		"/ws?x=1":          {name, "chatapi.v1, bearer."},
+		"/ws?x=2":          {name, "chatapi.v1, bearer.a, bearer.b"},
+		"/ws?x=3":          {name, "chatapi.v1, bearer.a", "Authorization", "Bearer b"},
+		"/ws?x=4":          {name, "chatapi.v1, bearer.a", "X-API-Key", "sk_1"},
+		"/ws?x=5":          {name, "chatapi.v1, bearer.wst_x", "X-API-Key", "sk_1"},
+		"/ws?token=a":      {name, "chatapi.v1, bearer.wst_x"},
+		"/ws?token=wst_y":  {name, "chatapi.v1, bearer.wst_x"},
+		"/ws?api_key=sk_1": {name, "chatapi.v1, bearer.a"},
+	} {
+		if _, err := api.SocketCredentials(request(target, headers...)); !errors.Is(err, domain.ErrUnauthenticated) {
+			t.Errorf("%s %v: %v, want ErrUnauthenticated", target, headers, err)
+		}
+	}
+	var e *domain.Error
+	_, err := api.SocketCredentials(request("/ws", name, "bearer.a"))
+	if !errors.As(err, &e) || e.Code != domain.CodeValidation || e.Field != name {
+		t.Errorf("a token without chatapi.v1: %v, want a VALIDATION_ERROR of %s", err, name)
 	}
 }
 

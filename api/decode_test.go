@@ -186,6 +186,48 @@ func TestDecodeErrorsBoundWhatTheyRepeat(t *testing.T) {
 	}
 }
 
+type patch struct {
+	Name     api.Field[*string]    `json:"name"`
+	Metadata api.Field[api.Object] `json:"metadata"`
+}
+
+func TestAFieldOfAChangeTellsAbsentFromNull(t *testing.T) {
+	t.Parallel()
+	name := "n"
+	for in, want := range map[string]patch{
+		`{}`:                              {},
+		`{"unknown":1}`:                   {},
+		`{"name":null}`:                   {Name: api.Field[*string]{Set: true}},
+		`{"name":"n"}`:                    {Name: api.Field[*string]{Set: true, Value: &name}},
+		`{"metadata":null}`:               {Metadata: api.Field[api.Object]{Set: true}},
+		`{"metadata":{ "a":1}}`:           {Metadata: api.Field[api.Object]{Set: true, Value: api.Object(`{"a":1}`)}},
+		`{"metadata":"{\"a\":1}","x":{}}`: {Metadata: api.Field[api.Object]{Set: true, Value: api.Object(`{"a":1}`)}},
+	} {
+		var got patch
+		if err := api.Decode([]byte(in), &got); err != nil {
+			t.Errorf("Decode(%s): %v", in, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("Decode(%s) (-want +got):\n%s", in, diff)
+		}
+	}
+	for in, want := range map[string]string{
+		`{"name":5}`:                 "name must be a string",
+		`{"name":{"a":1}}`:           "name must be a string",
+		`{"metadata":[]}`:            "metadata must be a JSON object",
+		`{"x":1,"metadata":5}`:       "metadata must be a JSON object",
+		`{"Name":"n"}`:               "Name is spelled name",
+		`{"name":"a","name":null}`:   "the name name appears twice",
+		`{"metadata":{"a":1,"a":2}}`: "the name a appears twice",
+	} {
+		var v patch
+		var got *domain.Error
+		if err := api.Decode([]byte(in), &v); !errors.As(err, &got) || got.Message != want {
+			t.Errorf("Decode(%s) = %v, want %q", in, err, want)
+		}
+	}
+}
+
 // FuzzDecodeIsStricterThanEncodingJSON: whatever Decode accepts, encoding/json reads the same way.
 func FuzzDecodeIsStricterThanEncodingJSON(f *testing.F) {
 	for _, seed := range []string{

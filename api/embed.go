@@ -1,6 +1,11 @@
 package api
 
-import _ "embed"
+import (
+	_ "embed"
+	"sync"
+
+	"github.com/oasdiff/yaml"
+)
 
 // OpenAPI is the specification of the REST interface, OpenAPI 3.1 in YAML.
 //
@@ -11,3 +16,10 @@ var OpenAPI []byte
 //
 //go:embed asyncapi.yaml
 var AsyncAPI []byte
+
+// OpenAPIJSON and AsyncAPIJSON are the specifications in JSON, converted at first use. The result is shared: it is not to
+// be changed.
+var (
+	OpenAPIJSON  = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSON(OpenAPI) })
+	AsyncAPIJSON = sync.OnceValues(func() ([]byte, error) { return yaml.YAMLToJSON(AsyncAPI) })
+)

@@ -107,4 +107,20 @@ func appendObject(dst, raw []byte) []byte {
 	return append(dst, raw...)
 }
 
+// appendText appends an optional string; nil is null.
+func appendText(dst []byte, s *string) []byte {
+	if s == nil {
+		return append(dst, "null"...)
+	}
+	return AppendString(dst, *s)
+}
+
+// appendMoment appends a time that may never have been; zero is null.
+func appendMoment(dst []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return append(dst, "null"...)
+	}
+	return AppendTime(dst, t)
+}
+
 func appendInt(dst []byte, n int64) []byte { return strconv.AppendInt(dst, n, 10) }

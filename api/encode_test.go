@@ -64,9 +64,25 @@ func TestAppendRoomWritesTheContractsShape(t *testing.T) {
 	for want, got := range map[string][]byte{
 		`{` + id + `,"type":"group","name":"Team <1>","metadata":{},"last_seq":7,"last_rev":9,"first_seq":1,"created_at":"2026-11-21T12:05:09.007Z"}`: api.AppendRoom(nil, &group),
 		`{` + dmFields + `}`: api.AppendRoom(nil, &dm),
-		`{` + dmFields + `,"last_message":null,"last_ack":0}`:                     api.AppendRoomSummary(nil, &domain.RoomSummary{Room: dm}),
-		`{` + dmFields + `,"last_message":` + message + `,"last_ack":41}`:         api.AppendRoomSummary(nil, &domain.RoomSummary{Room: dm, LastMessage: fullMessage(), LastAck: 41}),
-		`{"user_id":"a/b","role":"admin","joined_at":"2026-11-21T12:05:09.007Z"}`: api.AppendMember(nil, &domain.Member{User: "a/b", Role: domain.RoleAdmin, JoinedAt: noon}),
+		`{` + dmFields + `,"last_message":null,"unread_count":0,"last_ack":0}`:                 api.AppendRoomSummary(nil, &domain.RoomSummary{Room: dm}),
+		`{` + dmFields + `,"last_message":` + message + `,"unread_count":10000,"last_ack":41}`: api.AppendRoomSummary(nil, &domain.RoomSummary{Room: dm, LastMessage: fullMessage(), LastAck: 41, Unread: 10000}),
+		`{"user_id":"a/b","role":"admin","joined_at":"2026-11-21T12:05:09.007Z"}`:              api.AppendMember(nil, &domain.Member{User: "a/b", Role: domain.RoleAdmin, JoinedAt: noon}),
+	} {
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestAppendUserAndStatusWriteNullForWhatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	name, avatar := "Bob \"b\"", "https://example.com/b.png"
+	for want, got := range map[string][]byte{
+		`{"user_id":"b/ob","name":null,"avatar_url":null,"metadata":null,"last_seen_at":null}`: api.AppendUser(nil, &domain.User{ID: "b/ob"}),
+		`{"user_id":"bob","name":"Bob \"b\"","avatar_url":"https://example.com/b.png","metadata":{"a":1},"last_seen_at":"2026-11-21T12:05:09.007Z"}`: api.AppendUser(nil,
+			&domain.User{ID: "bob", Name: &name, AvatarURL: &avatar, Metadata: []byte(`{"a":1}`), LastSeen: noon}),
+		`{"user_id":"bob","status":"offline","last_seen_at":null}`:                      api.AppendStatus(nil, &domain.Status{User: "bob"}),
+		`{"user_id":"bob","status":"online","last_seen_at":"2026-11-21T12:05:09.007Z"}`: api.AppendStatus(nil, &domain.Status{User: "bob", Online: true, LastSeen: noon}),
 	} {
 		if diff := cmp.Diff(want, string(got)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

@@ -51,12 +51,7 @@ func AppendRoomFields(dst []byte, r *domain.Room) []byte {
 	if r.UniqueKey != "" {
 		dst = AppendString(append(dst, `,"unique_key":`...), r.UniqueKey)
 	}
-	dst = append(dst, `,"name":`...)
-	if r.Name == nil {
-		dst = append(dst, "null"...)
-	} else {
-		dst = AppendString(dst, *r.Name)
-	}
+	dst = appendText(append(dst, `,"name":`...), r.Name)
 	dst = appendObject(append(dst, `,"metadata":`...), r.Metadata)
 	dst = appendInt(append(dst, `,"last_seq":`...), r.LastSeq)
 	dst = appendInt(append(dst, `,"last_rev":`...), r.LastRev)
@@ -64,8 +59,8 @@ func AppendRoomFields(dst []byte, r *domain.Room) []byte {
 	return AppendTime(append(dst, `,"created_at":`...), r.CreatedAt)
 }
 
-// AppendRoomSummary appends a room as a list shows it: the Room object with last_message (null in an empty room) and
-// last_ack.
+// AppendRoomSummary appends a room as a list shows it: the Room object with last_message (null in an empty room),
+// unread_count and last_ack.
 func AppendRoomSummary(dst []byte, s *domain.RoomSummary) []byte {
 	dst = AppendRoomFields(append(dst, '{'), &s.Room)
 	dst = append(dst, `,"last_message":`...)
@@ -74,6 +69,7 @@ func AppendRoomSummary(dst []byte, s *domain.RoomSummary) []byte {
 	} else {
 		dst = AppendMessage(dst, s.LastMessage, s.LastMessage.Rev)
 	}
+	dst = appendInt(append(dst, `,"unread_count":`...), s.Unread)
 	return append(appendInt(append(dst, `,"last_ack":`...), s.LastAck), '}')
 }
 
@@ -82,6 +78,26 @@ func AppendMember(dst []byte, m *domain.Member) []byte {
 	dst = AppendString(append(dst, `{"user_id":`...), m.User)
 	dst = AppendString(append(dst, `,"role":`...), m.Role)
 	return append(AppendTime(append(dst, `,"joined_at":`...), m.JoinedAt), '}')
+}
+
+// AppendUser appends a user's profile. last_seen_at is null for one who never had a socket.
+func AppendUser(dst []byte, u *domain.User) []byte {
+	dst = AppendString(append(dst, `{"user_id":`...), u.ID)
+	dst = appendText(append(dst, `,"name":`...), u.Name)
+	dst = appendText(append(dst, `,"avatar_url":`...), u.AvatarURL)
+	dst = appendObject(append(dst, `,"metadata":`...), u.Metadata)
+	return append(appendMoment(append(dst, `,"last_seen_at":`...), u.LastSeen), '}')
+}
+
+// AppendStatus appends whether a user is online. last_seen_at is null for one who never had a socket.
+func AppendStatus(dst []byte, s *domain.Status) []byte {
+	status := domain.PresenceOffline
+	if s.Online {
+		status = domain.PresenceOnline
+	}
+	dst = AppendString(append(dst, `{"user_id":`...), s.User)
+	dst = AppendString(append(dst, `,"status":`...), status)
+	return append(appendMoment(append(dst, `,"last_seen_at":`...), s.LastSeen), '}')
 }
 
 // AppendError appends the error body every REST answer and refused upgrade has. requestID is that of X-Request-Id.

@@ -115,6 +115,19 @@ func (t *Text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return nil
 }
 
+// Field is a value of a change: Set says that the client named it, so that an absent one stays as it is. null is named,
+// and the zero Value: it clears.
+type Field[T any] struct {
+	Value T
+	Set   bool
+}
+
+// UnmarshalJSONFrom implements json.UnmarshalerFrom.
+func (f *Field[T]) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	f.Set = true
+	return json.UnmarshalDecode(dec, &f.Value)
+}
+
 var (
 	errNotText   = domain.Invalid("", "must be a string")
 	errEmptyText = domain.Invalid("", "must not be empty: leave it out instead")
@@ -164,4 +177,5 @@ var (
 	_ json.UnmarshalerFrom = (*Int)(nil)
 	_ json.UnmarshalerFrom = (*Object)(nil)
 	_ json.UnmarshalerFrom = (*Text)(nil)
+	_ json.UnmarshalerFrom = (*Field[Object])(nil)
 )

@@ -75,6 +75,7 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 	s.endBy(log)
 	if st.log = log; s.until > 0 {
 		st.log, st.through = upTo(log, s.until), s.until
+		st.removed = r.ended > 0 && len(st.log) > 0 // its last step is the removal itself
 	}
 	return st, inTail
 }
@@ -120,7 +121,7 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 	err := p.f.store.View(ctx, r.tenant, func(v ports.Reader) error {
 		room, member, err := v.Access(r.id, p.caller.User)
 		if errors.Is(err, domain.ErrRoomNotFound) || err == nil && member == nil {
-			until = max(st.pos, 1)
+			until = max(st.pos, r.endedAt(), 1)
 			st.through = until
 			return nil
 		}
@@ -141,13 +142,28 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 		return errLogBehind
 	}
 	for _, e := range events {
-		st.log = append(st.log, newSignal(p.f.enc, e))
+		if until == 0 || st.last == until || isOf(e, until) {
+			st.log = append(st.log, newSignal(p.f.enc, e))
+		}
 	}
 	if len(events) == catchupStep {
 		st.through = events[len(events)-1].Rev
 	}
 	p.learn(r, st, until)
 	return nil
+}
+
+// isOf reports whether what the store tells of a step was so when the user was removed: a step is told with its target's
+// current state, and of what came after the removal nothing is theirs to see. Of who went nothing is told but who.
+func isOf(e domain.Event, until int64) bool {
+	return e.Kind == domain.EventMemberRemoved || e.Message != nil && e.Message.Rev <= until
+}
+
+// endedAt is where the room was removed; 0 as far as this node knows nothing of it.
+func (r *liveRoom) endedAt() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
 }
 
 // learn notes what a read of the store taught: the end of a membership, or steps the room's tail can keep for others.

@@ -11,10 +11,11 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// Delivery keeps how far devices have followed their rooms. Acks over REST are durable when answered; acks over
-// sockets within markFlush.
+// Delivery keeps how far devices have followed their rooms and users have read them. Acks and read marks over REST are
+// durable when answered, over sockets within markFlush; others hear of them after that.
 type Delivery struct {
 	store ports.Store
+	hints *Hints
 	clock ports.Clock
 	log   *slog.Logger
 
@@ -31,9 +32,19 @@ type device struct {
 
 // confirmed is what a device has confirmed and the store does not know yet.
 type confirmed struct {
-	marks   map[domain.RoomID]domain.Mark
+	marks   map[domain.RoomID]mark
 	seen    bool
 	userRev int64 // what it has learned of its user's removals
+}
+
+// mark is what was confirmed of one room. A read mark is one of delivery too.
+type mark struct {
+	domain.Mark
+	readSeq int64
+}
+
+func (m mark) raise(other mark) mark {
+	return mark{m.Raise(other.Mark), max(m.readSeq, other.readSeq)}
 }
 
 const (
@@ -44,57 +55,101 @@ const (
 )
 
 // NewDelivery wires the use case.
-func NewDelivery(store ports.Store, clock ports.Clock, log *slog.Logger) *Delivery {
-	return &Delivery{store: store, clock: clock, log: log, pending: map[device]*confirmed{}}
+func NewDelivery(store ports.Store, hints *Hints, clock ports.Clock, log *slog.Logger) *Delivery {
+	return &Delivery{store: store, hints: hints, clock: clock, log: log, pending: map[device]*confirmed{}}
 }
 
 // Ack confirms delivery of a room up to seq, durably. It only raises; above the room's last_seq it is refused. rev is
 // the position up to which the client has seen changes too; 0 when it does not follow them.
 func (d *Delivery) Ack(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, seq, rev int64) error {
-	_, err := ports.Update(ctx, d.store, c.Tenant.ID, func(tx ports.Tx) (domain.Mark, error) {
-		mark, err := checkAck(tx, c, room, seq, rev)
-		if err != nil {
-			return mark, err
-		}
-		return tx.RaiseMark(room, c.User, dev, mark)
-	})
-	return err
+	return d.confirm(ctx, c, room, dev, func(r ports.Reader) (mark, error) { return checkAck(r, c, room, seq, rev) })
 }
 
 // AckSoon is Ack for sockets: checked now, durable within a second. Many acks of one device and room cost one write.
 func (d *Delivery) AckSoon(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, seq, rev int64) error {
-	mark, err := ports.View(ctx, d.store, c.Tenant.ID, func(r ports.Reader) (domain.Mark, error) {
-		return checkAck(r, c, room, seq, rev)
+	return d.confirmSoon(ctx, c, room, dev, func(r ports.Reader) (mark, error) { return checkAck(r, c, room, seq, rev) })
+}
+
+// Read raises the user's read mark to seq, durably, and the common device's delivery with it. It only rises; above the
+// room's last_seq it is refused.
+func (d *Delivery) Read(ctx context.Context, c Caller, room domain.RoomID, seq int64) error {
+	return d.confirm(ctx, c, room, "", func(r ports.Reader) (mark, error) { return checkRead(r, c, room, seq) })
+}
+
+// ReadSoon is Read for sockets: checked now, durable within a second; delivery is the socket's device's.
+func (d *Delivery) ReadSoon(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, seq int64) error {
+	return d.confirmSoon(ctx, c, room, dev, func(r ports.Reader) (mark, error) { return checkRead(r, c, room, seq) })
+}
+
+func checkRead(r ports.Reader, c Caller, room domain.RoomID, seq int64) (mark, error) {
+	m, err := checkAck(r, c, room, seq, 0)
+	m.readSeq = seq
+	return m, err
+}
+
+func (d *Delivery) confirm(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, check func(ports.Reader) (mark, error)) error {
+	raised, err := ports.Update(ctx, d.store, c.Tenant.ID, func(tx ports.Tx) (mark, error) {
+		m, err := check(tx)
+		if err != nil {
+			return m, err
+		}
+		return raise(tx, room, c.User, dev, m)
 	})
 	if err == nil {
-		d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{marks: map[domain.RoomID]domain.Mark{room: mark}})
+		d.hints.Tell(ctx, receipt(c.Tenant.ID, room, c.User, raised))
 	}
 	return err
 }
 
+func (d *Delivery) confirmSoon(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, check func(ports.Reader) (mark, error)) error {
+	m, err := ports.View(ctx, d.store, c.Tenant.ID, check)
+	if err == nil {
+		d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{marks: map[domain.RoomID]mark{room: m}})
+	}
+	return err
+}
+
+// raise stores a mark and returns it as it stands then; readSeq stays 0 when nothing was read.
+func raise(tx ports.MarkWriter, room domain.RoomID, user domain.UserID, dev domain.DeviceID, m mark) (raised mark, err error) {
+	if raised.Mark, err = tx.RaiseMark(room, user, dev, m.Mark); err != nil || m.readSeq == 0 {
+		return raised, err
+	}
+	raised.readSeq, err = tx.RaiseRead(room, user, m.readSeq)
+	return raised, err
+}
+
+// receipt is what others are told of a mark: that it was read, which says that it was received, or that alone.
+func receipt(tenant domain.TenantID, room domain.RoomID, user domain.UserID, m mark) domain.Hint {
+	h := domain.Hint{Tenant: tenant, Room: room, Kind: domain.HintAcked, User: user, Seq: m.DeliveredSeq}
+	if m.readSeq > 0 {
+		h.Kind, h.Seq = domain.HintRead, m.readSeq
+	}
+	return h
+}
+
 // checkAck is the mark an ack stands for. A rev that does not lie between the message seq and the one after it is
 // left out: the message's own position is certain.
-func checkAck(r ports.Reader, c Caller, id domain.RoomID, seq, rev int64) (domain.Mark, error) {
+func checkAck(r ports.Reader, c Caller, id domain.RoomID, seq, rev int64) (mark, error) {
 	if c.User == "" {
-		return domain.Mark{}, domain.ErrUserRequired
+		return mark{}, domain.ErrUserRequired
 	}
 	room, err := access(r, c, id, domain.ActAck)
 	if err != nil {
-		return domain.Mark{}, err
+		return mark{}, err
 	}
 	if err := domain.CheckAck(room, seq, rev); err != nil {
-		return domain.Mark{}, err
+		return mark{}, err
 	}
 	if rev > 0 {
 		below, err := r.SeqAt(id, rev)
 		if err != nil {
-			return domain.Mark{}, err
+			return mark{}, err
 		}
 		if below != seq {
 			rev = 0
 		}
 	}
-	return domain.Mark{DeliveredSeq: seq, DeliveredRev: rev}, nil
+	return mark{Mark: domain.Mark{DeliveredSeq: seq, DeliveredRev: rev}}, nil
 }
 
 // note adds to what is pending of a device.
@@ -107,10 +162,10 @@ func (d *Delivery) note(at device, more *confirmed) {
 		return
 	}
 	if c.marks == nil {
-		c.marks = map[domain.RoomID]domain.Mark{}
+		c.marks = map[domain.RoomID]mark{}
 	}
-	for room, mark := range more.marks {
-		c.marks[room] = c.marks[room].Raise(mark)
+	for room, m := range more.marks {
+		c.marks[room] = c.marks[room].raise(m)
 	}
 	c.seen, c.userRev = c.seen || more.seen, max(c.userRev, more.userRev)
 }
@@ -173,18 +228,24 @@ func (d *Delivery) flushDevice(ctx context.Context, c Caller, dev domain.DeviceI
 	}
 }
 
-// write stores what devices of one tenant have confirmed, or puts it back.
+// write stores what devices of one tenant have confirmed, and tells of it, or puts it back.
 func (d *Delivery) write(ctx context.Context, devices []device, pending map[device]*confirmed) {
 	now := d.clock.Now()
-	err := d.store.Update(ctx, devices[0].tenant, func(tx ports.Tx) error {
+	receipts, err := ports.Update(ctx, d.store, devices[0].tenant, func(tx ports.Tx) ([]domain.Hint, error) {
+		var receipts []domain.Hint
 		for _, at := range devices {
-			if err := writeConfirmed(tx, at, pending[at], now); err != nil {
-				return err
+			told, err := writeConfirmed(tx, at, pending[at], now)
+			if err != nil {
+				return nil, err
 			}
+			receipts = append(receipts, told...)
 		}
-		return nil
+		return receipts, nil
 	})
 	if ignoreGone(err) == nil {
+		for _, hint := range receipts {
+			d.hints.Tell(ctx, hint)
+		}
 		return
 	}
 	d.log.Warn("marks not written yet", "error", err, "devices", len(devices))
@@ -194,16 +255,20 @@ func (d *Delivery) write(ctx context.Context, devices []device, pending map[devi
 }
 
 // writeConfirmed skips marks whose room or membership is gone by now: nobody will ask for them again.
-func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) error {
+func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (receipts []domain.Hint, err error) {
 	if c.seen {
 		if err := tx.SeeDevice(at.user, at.id, c.userRev, now); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	for room, mark := range c.marks {
-		if _, err := tx.RaiseMark(room, at.user, at.id, mark); ignoreGone(err) != nil {
-			return err
+	for room, m := range c.marks {
+		raised, err := raise(tx, room, at.user, at.id, m)
+		if ignoreGone(err) != nil {
+			return nil, err
+		}
+		if err == nil {
+			receipts = append(receipts, receipt(at.tenant, room, at.user, raised))
 		}
 	}
-	return nil
+	return receipts, nil
 }

@@ -20,6 +20,9 @@ type Fanout struct {
 	bus      ports.Bus
 	enc      ports.Encoder
 	delivery *Delivery
+	presence *Presence
+	hints    *Hints
+	usage    *Usage
 	clock    ports.Clock
 	log      *slog.Logger
 	cfg      FanoutConfig
@@ -32,10 +35,10 @@ type Fanout struct {
 	counters  fanoutCounters
 
 	listening sync.Mutex
-	cancels   []func() // of the subscriptions, one a shard
+	cancels   []func() // of the subscriptions, one a shard and one for presence
 
 	mu    sync.Mutex
-	users map[tenantUser]map[*Peer]struct{}
+	users map[ports.TenantUser]map[*Peer]struct{}
 }
 
 // FanoutConfig bounds the fan-out.
@@ -49,6 +52,7 @@ type FanoutStats struct {
 	Dispatched int64 // events taken from the commit log
 	Received   int64 // events received from the bus
 	Pushed     int64 // frames handed to sockets
+	Hints      int64 // frames of typing, receipts and presence offered to sockets
 	Overflows  int64 // pushes that a full socket queue refused
 	CatchUps   int64 // stretches of a log read from the store
 	Repairs    int64 // rooms that a sweep or a gap found behind
@@ -58,12 +62,7 @@ type FanoutStats struct {
 }
 
 type fanoutCounters struct {
-	dispatched, received, pushed, overflows, catchUps, repairs atomic.Int64
-}
-
-type tenantUser struct {
-	tenant domain.TenantID
-	user   domain.UserID
+	dispatched, received, pushed, hints, overflows, catchUps, repairs atomic.Int64
 }
 
 const (
@@ -75,7 +74,7 @@ const (
 
 // NewFanout wires the fan-out. Give its Committed to the commit log before the first write, and Run it.
 func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder, delivery *Delivery,
-	clock ports.Clock, log *slog.Logger, cfg FanoutConfig) *Fanout {
+	presence *Presence, hints *Hints, usage *Usage, clock ports.Clock, log *slog.Logger, cfg FanoutConfig) *Fanout {
 	if cfg.MaxPerUser == 0 {
 		cfg.MaxPerUser = defaultPerUser
 	}
@@ -83,10 +82,11 @@ func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc po
 		cfg.TailBytes = defaultTailSize
 	}
 	f := &Fanout{
-		store: store, bus: bus, enc: enc, delivery: delivery, clock: clock, log: log, cfg: cfg, epoch: epoch.Epoch(),
+		store: store, bus: bus, enc: enc, delivery: delivery, presence: presence, hints: hints, usage: usage, clock: clock, log: log, cfg: cfg,
+		epoch:     epoch.Epoch(),
 		committed: newCommitQueue(committedBound),
 		catchups:  newCatchupQueue(),
-		users:     map[tenantUser]map[*Peer]struct{}{},
+		users:     map[ports.TenantUser]map[*Peer]struct{}{},
 	}
 	for i := range f.shards {
 		f.shards[i].rooms = map[domain.RoomID]*liveRoom{}
@@ -155,7 +155,11 @@ func (f *Fanout) receive(at int, s ports.Signal) {
 			return
 		}
 		f.counters.received.Add(1)
-		f.deliver(at, sig)
+		if sig.Rev > 0 {
+			f.deliver(at, sig)
+		} else if r := f.shards[at].find(sig.Room); r != nil {
+			r.hint(f, sig)
+		}
 	}
 }
 
@@ -166,7 +170,7 @@ func (f *Fanout) deliver(at int, sig signal) {
 	for {
 		r := s.find(sig.Room)
 		if r == nil && sig.admits() && len(f.newcomers(sig)) > 0 {
-			r, _ = s.findOrAdd(sig.Room, sig.tenant, sig.Rev-1)
+			r, _ = s.findOrAdd(sig.Room, sig.tenant, sig.Rev-1, sig.members)
 		}
 		if r == nil || r.deliver(f, sig) {
 			return
@@ -182,7 +186,7 @@ func (s signal) admits() bool {
 // newcomers are the sockets of the users whom an event makes members.
 func (f *Fanout) newcomers(sig signal) (peers []*Peer) {
 	for _, user := range sig.users {
-		peers = append(peers, f.peersOf(tenantUser{sig.tenant, user})...)
+		peers = append(peers, f.peersOf(ports.TenantUser{Tenant: sig.tenant, User: user})...)
 	}
 	return peers
 }
@@ -192,7 +196,7 @@ func (f *Fanout) newcomers(sig signal) (peers []*Peer) {
 func (f *Fanout) seat(p *Peer, at place) (added *liveRoom) {
 	s := &f.shards[shardOf(at.room)]
 	for {
-		r, isNew := s.findOrAdd(at.room, p.caller.Tenant.ID, at.last)
+		r, isNew := s.findOrAdd(at.room, p.caller.Tenant.ID, at.last, at.members)
 		if !r.sit(p, at) {
 			continue
 		}
@@ -203,7 +207,7 @@ func (f *Fanout) seat(p *Peer, at place) (added *liveRoom) {
 	}
 }
 
-func (f *Fanout) peersOf(u tenantUser) []*Peer {
+func (f *Fanout) peersOf(u ports.TenantUser) []*Peer {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	peers := make([]*Peer, 0, len(f.users[u]))
@@ -217,10 +221,22 @@ func (f *Fanout) peersOf(u tenantUser) []*Peer {
 func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
 	const revoked = 4401
 	for _, p := range f.peers() {
-		if p.caller.Tenant.ID == tenant && (credential == "" || p.caller.Credential == credential) {
+		if p.caller.Tenant.ID == tenant && (credential == "" || p.credential() == credential) {
 			p.sink.Close(revoked, "credential revoked")
 		}
 	}
+}
+
+// OpenSockets counts a tenant's sockets on this node.
+func (f *Fanout) OpenSockets(tenant domain.TenantID) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for user, peers := range f.users {
+		if user.Tenant == tenant {
+			n += len(peers)
+		}
+	}
+	return n
 }
 
 func (f *Fanout) peers() []*Peer {
@@ -239,7 +255,7 @@ func (f *Fanout) peers() []*Peer {
 func (f *Fanout) Stats() FanoutStats {
 	c := &f.counters
 	s := FanoutStats{
-		Dispatched: c.dispatched.Load(), Received: c.received.Load(), Pushed: c.pushed.Load(),
+		Dispatched: c.dispatched.Load(), Received: c.received.Load(), Pushed: c.pushed.Load(), Hints: c.hints.Load(),
 		Overflows: c.overflows.Load(), CatchUps: c.catchUps.Load(), Repairs: c.repairs.Load(),
 		TailBytes: f.tailBytes.Load(),
 	}
@@ -265,6 +281,13 @@ func (f *Fanout) listen() error {
 		}
 		f.cancels = append(f.cancels, cancel)
 	}
+	if len(f.cancels) == shardCount {
+		cancel, err := f.bus.Subscribe(presenceChannel, f.receivePresence)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", presenceChannel, err)
+		}
+		f.cancels = append(f.cancels, cancel)
+	}
 	return nil
 }
 
@@ -287,3 +310,40 @@ var channelNames = func() (names [shardCount]string) {
 	}
 	return names
 }()
+
+// receivePresence brings a user's coming or going to the sockets of those who share a room of at most
+// domain.MaxHintMembers with them, once each.
+func (f *Fanout) receivePresence(s ports.Signal) {
+	for rest := s.Payload; len(rest) > 0; {
+		sig, rooms, more, err := readPresence(rest)
+		if err != nil {
+			f.log.Error("signal not understood", "error", err, "channel", presenceChannel)
+			return
+		}
+		rest = more
+		mates := map[*Peer]struct{}{}
+		for _, id := range rooms {
+			if r := f.shards[shardOf(id)].find(id); r != nil {
+				r.addMates(mates, sig.User)
+			}
+		}
+		for p := range mates {
+			p.sink.Hint(sig.Frame)
+			f.counters.hints.Add(1)
+		}
+	}
+}
+
+// addMates adds the sockets of everybody in the room but a user, unless the room has grown large.
+func (r *liveRoom) addMates(mates map[*Peer]struct{}, user domain.UserID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.isSmall() {
+		return
+	}
+	for i := range r.seats {
+		if s := &r.seats[i]; s.until == 0 && s.peer.caller.User != user {
+			mates[s.peer] = struct{}{}
+		}
+	}
+}

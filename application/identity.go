@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"sync"
@@ -17,6 +18,7 @@ import (
 type Caller struct {
 	domain.Actor
 	Tenant domain.Tenant
+	source string // where Identity finds the credential again
 }
 
 // Credentials are what a request carried, unverified; empty is absent. An inbound adapter that was given two
@@ -25,6 +27,7 @@ type Credentials struct {
 	APIKey string
 	UserID string // X-User-Id or ?user_id=
 	Bearer string // a JWT
+	Ticket string // a socket ticket; only sockets take one
 }
 
 // IdentityConfig are the operator's own secrets. Empty means: that way in is closed.
@@ -39,6 +42,8 @@ type Identity struct {
 	keys    ports.Keys
 	tenants ports.Tenants
 	tokens  ports.Tokens
+	tickets ports.Tickets
+	ids     ports.IDs
 	sealer  ports.Sealer
 	clock   ports.Clock
 	cfg     IdentityConfig
@@ -62,12 +67,21 @@ const (
 	maxToken         = 4096 // bytes of a JWT
 	keyPrefix        = "sk_"
 	keyLength        = len(keyPrefix) + 43
+	ticketPrefix     = "wst_"
+	ticketLife       = 60 * time.Second
+)
+
+// The names under which credentials are remembered, and found again.
+const (
+	sourceKey   = "key:" // and the SHA-256 of an API key
+	sourceToken = "kid:" // and the kid of a signing key; empty for the operator's own
 )
 
 // NewIdentity wires the use case.
-func NewIdentity(keys ports.Keys, tenants ports.Tenants, tokens ports.Tokens, sealer ports.Sealer, clock ports.Clock, cfg IdentityConfig) *Identity {
+func NewIdentity(keys ports.Keys, tenants ports.Tenants, tokens ports.Tokens, tickets ports.Tickets, sealer ports.Sealer, ids ports.IDs,
+	clock ports.Clock, cfg IdentityConfig) *Identity {
 	return &Identity{
-		keys: keys, tenants: tenants, tokens: tokens, sealer: sealer, clock: clock, cfg: cfg,
+		keys: keys, tenants: tenants, tokens: tokens, tickets: tickets, sealer: sealer, ids: ids, clock: clock, cfg: cfg,
 		seen: map[string]remembered{}, used: map[string]time.Time{},
 	}
 }
@@ -75,13 +89,58 @@ func NewIdentity(keys ports.Keys, tenants ports.Tenants, tokens ports.Tokens, se
 // Authenticate proves who a caller is. Everything that is not right is domain.ErrUnauthenticated, an expired token
 // domain.ErrTokenExpired; a user id that breaks the rules, or differs from the token's sub, is a validation error.
 func (i *Identity) Authenticate(ctx context.Context, c Credentials) (Caller, error) {
+	shown := 0
+	for _, credential := range []string{c.APIKey, c.Bearer, c.Ticket} {
+		if credential != "" {
+			shown++
+		}
+	}
 	switch {
-	case c.Bearer != "" && c.APIKey != "", c.Bearer == "" && c.APIKey == "":
+	case shown != 1:
 		return Caller{}, domain.ErrUnauthenticated
+	case c.Ticket != "":
+		return i.byTicket(ctx, c)
 	case c.Bearer != "":
 		return i.byToken(ctx, c)
 	}
 	return i.byAPIKey(ctx, c)
+}
+
+// Confirm asks whether the credential behind an earlier Authenticate is still live; domain.ErrUnauthenticated when not,
+// domain.ErrTokenExpired when its time is over.
+func (i *Identity) Confirm(ctx context.Context, c Caller) error {
+	if !c.Expires.IsZero() && !i.clock.Now().Before(c.Expires.Add(domain.TokenLeeway)) {
+		return domain.ErrTokenExpired
+	}
+	_, err := i.find(ctx, c.source)
+	return err
+}
+
+// IssueTicket makes a ticket with which the caller opens one socket within ttl, on any node. It stands on the caller's
+// own credential: it ends with that one. A backend must name a user.
+func (i *Identity) IssueTicket(ctx context.Context, c Caller) (ticket string, ttl time.Duration, err error) {
+	if c.User == "" {
+		return "", 0, domain.ErrUserRequired
+	}
+	ticket = ticketPrefix + base64.RawURLEncoding.EncodeToString(i.ids.Secret(32))
+	return ticket, ticketLife, i.tickets.Issue(ctx, sha256.Sum256([]byte(ticket)), ports.Ticket{Actor: c.Actor, Source: c.source}, ticketLife)
+}
+
+func (i *Identity) byTicket(ctx context.Context, c Credentials) (Caller, error) {
+	ticket, err := i.tickets.Redeem(ctx, sha256.Sum256([]byte(c.Ticket)))
+	if err != nil {
+		return Caller{}, err
+	}
+	if c.UserID != "" && c.UserID != string(ticket.User) {
+		return Caller{}, domain.Invalid("X-User-Id", "X-User-Id must be the ticket's user, or be left out")
+	}
+	caller := Caller{Actor: ticket.Actor, source: ticket.Source}
+	if err := i.Confirm(ctx, caller); err != nil {
+		return Caller{}, err
+	}
+	r, err := i.find(ctx, ticket.Source)
+	caller.Tenant = r.tenant
+	return caller, err
 }
 
 // Tenant returns a tenant as it is now, from the same memory as credentials: for callers that authenticated a while ago.
@@ -119,23 +178,21 @@ func (i *Identity) byAPIKey(ctx context.Context, c Credentials) (Caller, error) 
 		return Caller{}, domain.ErrUnauthenticated
 	}
 	hash := HashAPIKey(c.APIKey)
-	r, err := i.remember(ctx, string(hash[:]), func() (remembered, error) {
-		key, err := i.keys.APIKey(ctx, hash)
-		return remembered{key: key}, err
-	})
+	source := sourceKey + string(hash[:])
+	r, err := i.find(ctx, source)
 	if err != nil {
 		return Caller{}, err
 	}
 	i.touch(r.key.ID)
 	actor := domain.Actor{Tenant: r.tenant.ID, Kind: domain.ActorBackend, Credential: r.key.ID}
 	if c.UserID == "" {
-		return Caller{Actor: actor, Tenant: r.tenant}, nil
+		return Caller{actor, r.tenant, source}, nil
 	}
 	if actor.User, err = domain.CheckUserID("X-User-Id", c.UserID); err != nil {
 		return Caller{}, err
 	}
 	actor.Kind = domain.ActorBackendUser
-	return Caller{Actor: actor, Tenant: r.tenant}, nil
+	return Caller{actor, r.tenant, source}, nil
 }
 
 func (i *Identity) byToken(ctx context.Context, c Credentials) (Caller, error) {
@@ -146,7 +203,7 @@ func (i *Identity) byToken(ctx context.Context, c Credentials) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	r, err := i.signer(ctx, kid)
+	r, err := i.find(ctx, sourceToken+kid)
 	if err != nil {
 		return Caller{}, err
 	}
@@ -162,25 +219,35 @@ func (i *Identity) byToken(ctx context.Context, c Credentials) (Caller, error) {
 		return Caller{}, domain.Invalid("X-User-Id", "X-User-Id must be the token's sub, or be left out")
 	}
 	actor := domain.Actor{Tenant: r.tenant.ID, Kind: domain.ActorUser, User: user, Credential: r.key.ID, Expires: claims.ExpiresAt}
-	return Caller{Actor: actor, Tenant: r.tenant}, nil
+	return Caller{actor, r.tenant, sourceToken + kid}, nil
 }
 
-// signer finds the key that a token's kid names; without kid it is the operator's own secret and the default tenant.
-func (i *Identity) signer(ctx context.Context, kid string) (remembered, error) {
-	if kid == "" && i.cfg.JWTSecret == "" {
+// find looks a credential up by its source.
+func (i *Identity) find(ctx context.Context, source string) (remembered, error) {
+	if hash, ok := strings.CutPrefix(source, sourceKey); ok && len(hash) == sha256.Size {
+		return i.remember(ctx, source, func() (remembered, error) {
+			key, err := i.keys.APIKey(ctx, [sha256.Size]byte([]byte(hash)))
+			return remembered{key: key}, err
+		})
+	}
+	kid, ok := strings.CutPrefix(source, sourceToken)
+	if !ok || kid == "" && i.cfg.JWTSecret == "" {
 		return remembered{}, domain.ErrUnauthenticated
 	}
-	return i.remember(ctx, "kid:"+kid, func() (remembered, error) {
-		if kid == "" {
-			return remembered{key: domain.Key{Tenant: domain.DefaultTenant}, secret: []byte(i.cfg.JWTSecret)}, nil
-		}
-		key, sealed, err := i.keys.SigningKey(ctx, kid)
-		if err != nil {
-			return remembered{}, err
-		}
-		secret, err := i.sealer.Open(sealed, SigningKeyContext(key.Tenant, kid))
-		return remembered{key: key, secret: secret}, err
-	})
+	return i.remember(ctx, source, func() (remembered, error) { return i.signer(ctx, kid) })
+}
+
+// signer is the key that a token's kid names; without kid it is the operator's own secret and the default tenant.
+func (i *Identity) signer(ctx context.Context, kid string) (remembered, error) {
+	if kid == "" {
+		return remembered{key: domain.Key{Tenant: domain.DefaultTenant}, secret: []byte(i.cfg.JWTSecret)}, nil
+	}
+	key, sealed, err := i.keys.SigningKey(ctx, kid)
+	if err != nil {
+		return remembered{}, err
+	}
+	secret, err := i.sealer.Open(sealed, SigningKeyContext(key.Tenant, kid))
+	return remembered{key: key, secret: secret}, err
 }
 
 // remember answers from memory, or asks find and adds the tenant. Only what exists is remembered: a flood of unknown

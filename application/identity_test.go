@@ -3,10 +3,13 @@ package application_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -39,6 +42,8 @@ type noSockets struct{}
 
 func (noSockets) CloseCredential(domain.TenantID, string) {}
 
+func (noSockets) OpenSockets(domain.TenantID) int { return 0 }
+
 func startTenancy(t *testing.T) *tenancy {
 	t.Helper()
 	store := openStore(t)
@@ -52,10 +57,13 @@ func startTenancy(t *testing.T) *tenancy {
 		t.Fatal(err)
 	}
 	ids, clock, f := system.IDs{}, system.Clock{}, &tenancy{}
-	f.identity = application.NewIdentity(store, countedTenants{store, &f.lookups}, token.New(), sealer, clock, application.IdentityConfig{})
-	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, noSockets{})
+	log := slog.New(slog.DiscardHandler)
+	f.identity = application.NewIdentity(store, countedTenants{store, &f.lookups}, token.New(), inproc.NewTickets(), sealer, ids, clock,
+		application.IdentityConfig{})
+	upkeep := application.NewUpkeep(store, store, f.identity, log)
+	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, application.NewUsage(store, clock, log), upkeep, noSockets{})
 	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock)
-	f.rooms = application.NewRooms(store, ids, clock)
+	f.rooms = application.NewRooms(store, ids, clock, upkeep)
 	if f.made, err = f.Create(t.Context(), "test", nil); err != nil {
 		t.Fatal(err)
 	}
@@ -122,4 +130,90 @@ func TestTenantIsAnsweredFromMemoryWithoutAllocating(t *testing.T) {
 	if got, err := f.identity.Tenant(t.Context(), f.made.ID); err != nil || got.Config.MaxMessage() != 7 {
 		t.Errorf("after a change: got %d %v, want 7", got.Config.MaxMessage(), err)
 	}
+}
+
+// TestATicketStandsOnItsCredential: it is good once, and ends with the key or token that made it.
+func TestATicketStandsOnItsCredential(t *testing.T) {
+	t.Parallel()
+	f := startTenancy(t)
+	key, err := f.AddAPIKey(t.Context(), f.made.ID, "second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := authenticate(t, f.identity, application.Credentials{APIKey: key.Secret})
+	if _, _, err := f.identity.IssueTicket(t.Context(), backend); !errors.Is(err, domain.ErrUserRequired) {
+		t.Errorf("a ticket for nobody: %v", err)
+	}
+	ann := authenticate(t, f.identity, application.Credentials{APIKey: key.Secret, UserID: "ann"})
+	ticket, ttl, err := f.identity.IssueTicket(t.Context(), ann)
+	if err != nil || ttl != time.Minute || len(ticket) != len("wst_")+43 || !strings.HasPrefix(ticket, "wst_") {
+		t.Fatalf("ticket %q for %s: %v", ticket, ttl, err)
+	}
+	again := authenticate(t, f.identity, application.Credentials{Ticket: ticket})
+	if again.Actor != ann.Actor || again.Tenant.ID != ann.Tenant.ID {
+		t.Errorf("redeemed as %+v, want %+v", again.Actor, ann.Actor)
+	}
+	if _, err := f.identity.Authenticate(t.Context(), application.Credentials{Ticket: ticket}); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("redeemed twice: %v", err)
+	}
+	unused, _, err := f.identity.IssueTicket(t.Context(), ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.identity.Authenticate(t.Context(), application.Credentials{Ticket: unused, APIKey: key.Secret}); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("a ticket beside a key: %v", err)
+	}
+	if err := f.identity.Confirm(t.Context(), again); err != nil {
+		t.Errorf("a live credential is not confirmed: %v", err)
+	}
+	if err := f.Revoke(t.Context(), f.made.ID, domain.APIKey, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.identity.Authenticate(t.Context(), application.Credentials{Ticket: unused}); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("redeemed after its key was revoked: %v", err)
+	}
+	if err := f.identity.Confirm(t.Context(), again); !errors.Is(err, domain.ErrUnauthenticated) {
+		t.Errorf("a revoked credential is confirmed: %v", err)
+	}
+}
+
+func TestATicketOfATokenEndsWithIt(t *testing.T) {
+	t.Parallel()
+	f := startTenancy(t)
+	signing, err := f.AddSigningKey(t.Context(), f.made.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(in time.Duration) string {
+		jwt, err := token.New().Sign(domain.Claims{Subject: "ann", ExpiresAt: time.Now().Add(in)}, signing.ID, []byte(signing.Secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jwt
+	}
+	ann := authenticate(t, f.identity, application.Credentials{Bearer: sign(time.Hour)})
+	ticket, _, err := f.identity.IssueTicket(t.Context(), ann)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := authenticate(t, f.identity, application.Credentials{Ticket: ticket}); !got.Expires.Equal(ann.Expires) || got.Expires.IsZero() {
+		t.Errorf("expires %s, want %s", got.Expires, ann.Expires)
+	}
+	old := ann
+	old.Expires = time.Now().Add(-time.Minute)
+	if ticket, _, err = f.identity.IssueTicket(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.identity.Authenticate(t.Context(), application.Credentials{Ticket: ticket}); !errors.Is(err, domain.ErrTokenExpired) {
+		t.Errorf("redeemed after its token's end: %v", err)
+	}
+}
+
+func authenticate(t *testing.T, i *application.Identity, c application.Credentials) application.Caller {
+	t.Helper()
+	caller, err := i.Authenticate(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caller
 }

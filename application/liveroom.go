@@ -22,13 +22,13 @@ func (s *shard) find(id domain.RoomID) *liveRoom {
 }
 
 // findOrAdd returns the live room, one that has served everything up to last when it is new.
-func (s *shard) findOrAdd(id domain.RoomID, tenant domain.TenantID, last int64) (r *liveRoom, added bool) {
+func (s *shard) findOrAdd(id domain.RoomID, tenant domain.TenantID, last, members int64) (r *liveRoom, added bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r = s.rooms[id]; r != nil {
 		return r, false
 	}
-	r = &liveRoom{id: id, tenant: tenant, last: last}
+	r = &liveRoom{id: id, tenant: tenant, last: last, members: members}
 	s.rooms[id] = r
 	return r, true
 }
@@ -57,6 +57,8 @@ type liveRoom struct {
 	tenant domain.TenantID
 
 	mu        sync.Mutex
+	members   int64 // how many are in the room, on all nodes
+	ended     int64 // the room was removed at this rev; 0 = it stands
 	last      int64 // everything up to this rev has been given to the seats that are live
 	seats     []seat
 	tail      tail
@@ -92,6 +94,7 @@ const (
 type place struct {
 	room    domain.RoomID
 	last    int64 // the room's position, as far as the caller knows
+	members int64 // how many are in the room, likewise
 	pos     int64 // everything above it is still to be sent
 	minSeq  int64 // but of the messages none below this
 	initial bool  // part of the replay after a connect
@@ -117,17 +120,44 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 		r.admit(f.newcomers(sig), sig.Rev)
 	}
 	r.last = sig.Rev
-	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited {
+	if sig.members > 0 {
+		r.members = sig.members
+	}
+	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited || sig.Kind == domain.EventRoomRemoved {
 		f.tailBytes.Add(int64(r.tail.reset()))
 	}
 	f.tailBytes.Add(int64(r.tail.add(sig)))
 	for i := range r.seats {
 		r.seats[i].offer(f, r, sig.Frame)
 	}
-	if sig.Kind == domain.EventMemberRemoved {
+	switch sig.Kind {
+	case domain.EventMemberRemoved:
 		r.dismiss(f, sig)
+	case domain.EventRoomRemoved:
+		r.end(f, sig.Rev)
 	}
 	return true
+}
+
+// end takes all seats of a room that was removed: those that stood at its end have got the removal as the last step of
+// its log, the others get it next, as nothing of the log is left to be told. The caller holds r.mu.
+func (r *liveRoom) end(f *Fanout, rev int64) {
+	r.ended = rev
+	stay := r.seats[:0]
+	for _, s := range r.seats {
+		if s.state == live {
+			s.peer.forget(r)
+			continue
+		}
+		if s.until = rev; s.state == waiting && s.push(f, r, f.removed(r, rev), rev) {
+			s.peer.forget(r)
+			continue
+		}
+		stay = append(stay, s)
+	}
+	clear(r.seats[len(stay):])
+	r.seats = stay
+	r.noteEmptied(f.clock.Now())
 }
 
 // admit seats the sockets of new members just before the event that made them members, which is the next in turn. Who
@@ -212,9 +242,9 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 		return true
 	}
 	r.emptied = time.Time{}
-	s := seat{peer: p, from: at.pos, pos: at.pos}
+	s := seat{peer: p, from: at.pos, pos: at.pos, until: r.ended}
 	switch {
-	case at.pos < r.last:
+	case at.pos < r.last || r.ended > 0:
 		s.rewind(r, at)
 	case at.pos > r.last:
 		s.state = waiting

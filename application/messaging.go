@@ -116,6 +116,82 @@ func (m *Messaging) Message(ctx context.Context, c Caller, room domain.RoomID, i
 	})
 }
 
+// Edit replaces what a message says; its sender's alone. An edit that changes nothing takes no rev. Errors:
+// domain.ErrUserRequired, domain.ErrRoomNotFound, domain.ErrNotMember, domain.ErrMessageNotFound, domain.ErrForbidden,
+// domain.ErrMessageDeleted, validation, and those of ports.Store.
+func (m *Messaging) Edit(ctx context.Context, c Caller, room domain.RoomID, id domain.MessageID, edit domain.Edit) (domain.Message, error) {
+	if c.User == "" {
+		return domain.Message{}, domain.ErrUserRequired
+	}
+	tenant, err := m.tenants.Tenant(ctx, c.Tenant.ID)
+	if err != nil {
+		return domain.Message{}, err
+	}
+	if err := edit.Check(tenant.Config.MaxMessage()); err != nil {
+		return domain.Message{}, err
+	}
+	now := m.clock.Now()
+	return ports.Update(ctx, m.store, c.Tenant.ID, func(tx ports.Tx) (domain.Message, error) {
+		stored, err := accessMessage(tx, c, room, id, domain.ActEditOwn, domain.ActEditOthers)
+		if err != nil {
+			return stored, err
+		}
+		edited, changed, err := edit.Apply(stored, now)
+		if err != nil || !changed {
+			return edited, err
+		}
+		return tx.EditMessage(edited)
+	})
+}
+
+// Delete leaves a tombstone of a message: its sender's, a room admin's or the backend's to do. Once more is no error.
+func (m *Messaging) Delete(ctx context.Context, c Caller, room domain.RoomID, id domain.MessageID) error {
+	now := m.clock.Now()
+	return m.store.Update(ctx, c.Tenant.ID, func(tx ports.Tx) error {
+		stored, err := accessMessage(tx, c, room, id, domain.ActDeleteOwn, domain.ActDeleteOthers)
+		if err != nil || stored.IsDeleted() {
+			return err
+		}
+		_, err = tx.DeleteMessage(stored.Tombstone(now))
+		return err
+	})
+}
+
+// accessMessage reads a message and asks the rights table: what the sender may do, and what others.
+func accessMessage(r ports.Reader, c Caller, room domain.RoomID, id domain.MessageID, own, others domain.Action) (domain.Message, error) {
+	_, member, err := r.Access(room, c.User)
+	if err != nil {
+		return domain.Message{}, err
+	}
+	if err := domain.Authorize(c.Actor, domain.ActRead, member); err != nil {
+		return domain.Message{}, err
+	}
+	message, err := r.Message(room, id)
+	if err != nil {
+		return domain.Message{}, err
+	}
+	act := others
+	if c.User != "" && message.Sender == c.User {
+		act = own
+	}
+	return message, domain.Authorize(c.Actor, act, member)
+}
+
+// Changes returns the steps of a room's log above a position in order, each with its target's current state, and
+// whether there are more.
+func (m *Messaging) Changes(ctx context.Context, c Caller, room domain.RoomID, afterRev int64, limit int) ([]domain.Event, bool, error) {
+	found, err := ports.View(ctx, m.store, c.Tenant.ID, func(r ports.Reader) ([]domain.Event, error) {
+		if _, err := access(r, c, room, domain.ActRead); err != nil {
+			return nil, err
+		}
+		return r.Events(ports.EventQuery{Room: room, After: afterRev, Limit: limit + 1})
+	})
+	if len(found) > limit {
+		return found[:limit], true, err
+	}
+	return found, false, err
+}
+
 // access reads a room and asks the rights table, in the snapshot that the data will come from.
 func access(r ports.RoomReader, c Caller, id domain.RoomID, act domain.Action) (domain.Room, error) {
 	room, member, err := r.Access(id, c.User)

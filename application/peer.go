@@ -16,7 +16,8 @@ type Peer struct {
 	device domain.DeviceID
 	sink   ports.Sink
 
-	drains atomic.Int64 // counts Drained
+	drains  atomic.Int64           // counts Drained
+	renewed atomic.Pointer[string] // the credential that has taken the place of the caller's; nil = none
 
 	mu      sync.Mutex
 	rooms   map[domain.RoomID]*liveRoom // nil until Start
@@ -33,7 +34,7 @@ func (f *Fanout) Connect(caller Caller, device domain.DeviceID, sink ports.Sink)
 		return nil, err
 	}
 	p := &Peer{f: f, caller: caller, device: device, sink: sink}
-	user := tenantUser{caller.Tenant.ID, caller.User}
+	user := ports.TenantUser{Tenant: caller.Tenant.ID, User: caller.User}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	peers := f.users[user]
@@ -45,6 +46,10 @@ func (f *Fanout) Connect(caller Caller, device domain.DeviceID, sink ports.Sink)
 		f.users[user] = peers
 	}
 	peers[p] = struct{}{}
+	if len(peers) == 1 {
+		f.presence.came(user)
+	}
+	f.usage.opened(caller.Tenant.ID)
 	return p, nil
 }
 
@@ -60,11 +65,13 @@ type Subscribed struct {
 func (p *Peer) Subscribe(ctx context.Context, room domain.RoomID, afterSeq *int64) (Subscribed, error) {
 	var out Subscribed
 	var stand domain.Stand
+	var members int64
 	err := p.f.store.View(ctx, p.caller.Tenant.ID, func(r ports.Reader) error {
 		found, err := access(r, p.caller, room, domain.ActRead)
 		if err != nil {
 			return err
 		}
+		members = found.Members
 		out = Subscribed{LastSeq: found.LastSeq, LastRev: found.LastRev}
 		stand = domain.Stand{Room: room, FromRev: found.LastRev, FromSeq: found.LastSeq, LastSeq: found.LastSeq, LastRev: found.LastRev}
 		if afterSeq == nil {
@@ -80,7 +87,7 @@ func (p *Peer) Subscribe(ctx context.Context, room domain.RoomID, afterSeq *int6
 	if err != nil {
 		return out, err
 	}
-	at := place{room: room, last: out.LastRev, pos: stand.FromRev, keep: afterSeq == nil}
+	at := place{room: room, last: out.LastRev, members: members, pos: stand.FromRev, keep: afterSeq == nil}
 	if stretches, left := domain.PlanReplay([]domain.Stand{stand}); len(stretches) > 0 {
 		at.minSeq = stretches[0].MinSeq
 		if len(left) > 0 {
@@ -114,6 +121,54 @@ func (p *Peer) replay(ctx context.Context, at place) error {
 	return nil
 }
 
+// Typing tells the others in a room that the user has begun or stopped typing, which domain.TypingStarted and
+// TypingStopped say. In rooms of more than domain.MaxHintMembers nobody is told.
+func (p *Peer) Typing(ctx context.Context, room domain.RoomID, state string) error {
+	small, seated := p.seatedIn(room)
+	if !seated {
+		found, err := ports.View(ctx, p.f.store, p.caller.Tenant.ID, func(r ports.Reader) (domain.Room, error) {
+			return access(r, p.caller, room, domain.ActSend)
+		})
+		if err != nil {
+			return err
+		}
+		small = found.Members <= domain.MaxHintMembers
+	}
+	if small {
+		p.f.hints.Tell(ctx, domain.Hint{
+			Tenant: p.caller.Tenant.ID, Room: room, Kind: domain.HintTyping, User: p.caller.User, State: state,
+		})
+	}
+	return nil
+}
+
+// seatedIn reports whether the peer sits in a room as a member, which needs no look into the store, and whether the room
+// is small.
+func (p *Peer) seatedIn(id domain.RoomID) (small, seated bool) {
+	p.mu.Lock()
+	r := p.rooms[id]
+	p.mu.Unlock()
+	if r == nil {
+		return false, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seatOf(p)
+	return r.isSmall(), s != nil && s.until == 0
+}
+
+// Renew puts another credential of the same user in the place of the one the socket was opened with: revoking that one
+// closes the socket from now on.
+func (p *Peer) Renew(c Caller) { p.renewed.Store(&c.Credential) }
+
+// credential is the one that the socket stands on.
+func (p *Peer) credential() string {
+	if renewed := p.renewed.Load(); renewed != nil {
+		return *renewed
+	}
+	return p.caller.Credential
+}
+
 // Drained tells that the socket's queue has emptied after it refused a frame: catching up goes on.
 func (p *Peer) Drained() {
 	p.drains.Add(1)
@@ -138,11 +193,12 @@ func (p *Peer) Close() {
 	p.closed = true
 	p.mu.Unlock()
 	p.leaveRooms()
-	user := tenantUser{p.caller.Tenant.ID, p.caller.User}
+	user := ports.TenantUser{Tenant: p.caller.Tenant.ID, User: p.caller.User}
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
 	if delete(p.f.users[user], p); len(p.f.users[user]) == 0 {
 		delete(p.f.users, user)
+		p.f.presence.went(user)
 	}
 }
 

@@ -10,17 +10,18 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// Rooms makes rooms and keeps their members.
+// Rooms makes, changes and removes rooms and keeps their members.
 type Rooms struct {
-	store ports.Store
-	ids   ports.IDs
-	clock ports.Clock
-	busy  *inFlight
+	store  ports.Store
+	ids    ports.IDs
+	clock  ports.Clock
+	upkeep *Upkeep
+	busy   *inFlight
 }
 
 // NewRooms wires the use case.
-func NewRooms(store ports.Store, ids ports.IDs, clock ports.Clock) *Rooms {
-	return &Rooms{store: store, ids: ids, clock: clock, busy: newInFlight()}
+func NewRooms(store ports.Store, ids ports.IDs, clock ports.Clock, upkeep *Upkeep) *Rooms {
+	return &Rooms{store: store, ids: ids, clock: clock, upkeep: upkeep, busy: newInFlight()}
 }
 
 // Created is the outcome of creating a room. Replayed: an earlier request with the same Idempotency-Key made it.
@@ -97,6 +98,61 @@ func (r *Rooms) List(ctx context.Context, c Caller, q domain.RoomQuery) ([]domai
 	return found, false, err
 }
 
+// Update changes a room's name and metadata. A change that changes nothing takes no rev.
+func (r *Rooms) Update(ctx context.Context, c Caller, id domain.RoomID, patch domain.RoomPatch) (domain.Room, error) {
+	now := r.clock.Now()
+	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (domain.Room, error) {
+		room, err := access(tx, c, id, domain.ActUpdateRoom)
+		if err != nil {
+			return room, err
+		}
+		patched, changed, err := patch.Apply(room)
+		if err != nil || !changed {
+			return room, err
+		}
+		return tx.UpdateRoom(patched, now)
+	})
+}
+
+// Remove ends a room for all its members at once; what it held is purged in small steps.
+func (r *Rooms) Remove(ctx context.Context, c Caller, id domain.RoomID) error {
+	now := r.clock.Now()
+	err := r.store.Update(ctx, c.Tenant.ID, func(tx ports.Tx) error {
+		if _, err := access(tx, c, id, domain.ActRemoveRoom); err != nil {
+			return err
+		}
+		return tx.RemoveRoom(id, now)
+	})
+	if err == nil {
+		r.upkeep.Wake()
+	}
+	return err
+}
+
+// Join makes the caller a member of a channel; who is one already stays as they are. The first in an empty channel is
+// its admin.
+func (r *Rooms) Join(ctx context.Context, c Caller, id domain.RoomID) error {
+	if c.User == "" {
+		return domain.ErrUserRequired
+	}
+	now := r.clock.Now()
+	return r.store.Update(ctx, c.Tenant.ID, func(tx ports.Tx) error {
+		room, member, err := tx.Access(id, c.User)
+		if err != nil {
+			return err
+		}
+		if err := domain.CheckJoin(room, member); err != nil {
+			return err
+		}
+		role := domain.RoleMember
+		if room.Members == 0 {
+			role = domain.RoleAdmin
+		}
+		_, err = tx.AddMember(id, c.User, role, now)
+		return err
+	})
+}
+
 // Members returns a room's members by join time, and whether there are more.
 func (r *Rooms) Members(ctx context.Context, c Caller, id domain.RoomID, offset, limit int) ([]domain.Member, bool, error) {
 	found, err := ports.View(ctx, r.store, c.Tenant.ID, func(v ports.Reader) ([]domain.Member, error) {
@@ -155,8 +211,8 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 // member takes over. The members of a direct message are fixed.
 func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, user domain.UserID) error {
 	act := domain.ActManageMembers
-	if user == c.User {
-		act = domain.ActRead
+	if user == c.User && user != "" {
+		act = domain.ActLeave
 	}
 	now := r.clock.Now()
 	_, err := ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (domain.Member, error) {
@@ -188,23 +244,57 @@ func changeMembers(r ports.RoomReader, c Caller, id domain.RoomID, act domain.Ac
 // promoteSuccessor applies the last-admin rule after an admin has left: the longest member takes over, unless there is
 // another admin.
 func promoteSuccessor(tx ports.Tx, id domain.RoomID, now time.Time) error {
+	longest, admin, err := succession(tx, id, "")
+	if err != nil || admin || longest == "" {
+		return err
+	}
+	_, err = tx.SetRole(id, longest, domain.RoleAdmin, now)
+	return err
+}
+
+// succession looks for another admin than a user, and for the longest member otherwise.
+func succession(r ports.MemberReader, id domain.RoomID, but domain.UserID) (longest domain.UserID, admin bool, err error) {
 	const page = 100
-	var longest domain.UserID
+	isOther := func(m domain.Member) bool { return m.IsAdmin() && m.User != but }
 	for offset := 0; ; offset += page {
-		members, err := tx.Members(id, offset, page)
-		if err != nil || slices.ContainsFunc(members, domain.Member.IsAdmin) {
-			return err
+		members, err := r.Members(id, offset, page)
+		if err != nil || slices.ContainsFunc(members, isOther) {
+			return longest, true, err
 		}
 		if offset == 0 && len(members) > 0 {
 			longest = members[0].User
 		}
 		if len(members) < page {
-			break
+			return longest, false, nil
 		}
 	}
-	if longest == "" {
-		return nil
+}
+
+// SetRole makes a member an admin or an admin a member. The last admin stays one.
+func (r *Rooms) SetRole(ctx context.Context, c Caller, id domain.RoomID, user domain.UserID, role string) error {
+	to, err := domain.CheckNewRole(role)
+	if err != nil {
+		return err
 	}
-	_, err := tx.SetRole(id, longest, domain.RoleAdmin, now)
-	return err
+	now := r.clock.Now()
+	return r.store.Update(ctx, c.Tenant.ID, func(tx ports.Tx) error {
+		if _, err := changeMembers(tx, c, id, domain.ActManageMembers); err != nil {
+			return err
+		}
+		member, err := tx.Member(id, user)
+		if err != nil {
+			return err
+		}
+		if member.IsAdmin() && to == domain.RoleMember {
+			_, another, err := succession(tx, id, user)
+			if err != nil {
+				return err
+			}
+			if !another {
+				return domain.ErrLastAdmin
+			}
+		}
+		_, err = tx.SetRole(id, user, to, now)
+		return err
+	})
 }

@@ -14,22 +14,24 @@ import (
 type signal struct {
 	tenant domain.TenantID
 	users  []domain.UserID // who a membership event is about
+	// members is how many the room has since a membership event; 0 in others.
+	members int64
 	ports.Frame
 }
 
-// kinds are the event kinds by their number in a signal; append only, nodes of two versions read each other.
+// kinds are the kinds of events and hints by their number in a signal; append only, nodes of two versions read each other.
 var kinds = []domain.EventKind{
 	domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventRoomCreated,
 	domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventMemberAdded, domain.EventMemberRemoved,
-	domain.EventMemberUpdated,
+	domain.EventMemberUpdated, domain.HintTyping, domain.HintAcked, domain.HintRead, domain.HintPresence,
 }
 
 var errSignal = errors.New("malformed signal")
 
 // newSignal encodes an event once for all its receivers.
 func newSignal(enc ports.Encoder, e domain.Event) signal {
-	s := signal{tenant: e.Tenant, users: e.Users, Frame: enc.Event(e)}
-	s.Room, s.Rev, s.Kind = e.Room, e.Rev, e.Kind
+	s := signal{tenant: e.Tenant, users: e.Users, members: e.Members, Frame: enc.Event(e)}
+	s.Room, s.Rev, s.Kind, s.Seq = e.Room, e.Rev, e.Kind, 0
 	if e.Member != nil {
 		s.users = []domain.UserID{e.Member.User}
 	}
@@ -53,6 +55,7 @@ func appendSignal(dst []byte, s signal) []byte {
 	for _, u := range s.users {
 		dst = appendBytes(dst, string(u))
 	}
+	dst = binary.AppendUvarint(dst, uint64(s.members))
 	return appendBytes(dst, s.Bytes)
 }
 
@@ -71,6 +74,7 @@ func readSignal(data []byte) (s signal, rest []byte, err error) {
 	for range min(r.number(), uint64(len(r.data))) {
 		s.users = append(s.users, domain.UserID(r.bytes()))
 	}
+	s.members = int64(r.number())
 	s.Bytes = r.bytes()
 	if r.failed || int(kind[0]) >= len(kinds) {
 		return s, nil, errSignal

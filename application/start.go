@@ -52,7 +52,7 @@ func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	}
 	stretches, left := domain.PlanReplay(stands)
 	p.beginSync(places, stands, from.revs, left)
-	if err := p.takeSeats(ctx, stands, stretches); err != nil {
+	if err := p.takeSeats(ctx, places, stands, stretches); err != nil {
 		return err
 	}
 	for _, frame := range append(from.notices, p.removals(places, from.revs)...) {
@@ -179,14 +179,14 @@ func (p *Peer) stands(ctx context.Context, places ports.Places, named map[domain
 
 // takeSeats seats the peer in its rooms. Rooms that this node did not watch before are compared with the store once
 // more: an event may have passed between reading the places and sitting down.
-func (p *Peer) takeSeats(ctx context.Context, stands []domain.Stand, stretches []domain.Stretch) error {
+func (p *Peer) takeSeats(ctx context.Context, places ports.Places, stands []domain.Stand, stretches []domain.Stretch) error {
 	minSeq := make(map[domain.RoomID]int64, len(stretches))
 	for _, s := range stretches {
 		minSeq[s.Room] = s.MinSeq
 	}
 	var added []*liveRoom
-	for _, s := range stands {
-		at := place{room: s.Room, last: s.LastRev, pos: s.FromRev, minSeq: minSeq[s.Room], initial: true}
+	for i, s := range stands {
+		at := place{room: s.Room, last: s.LastRev, members: places.Rooms[i].Members, pos: s.FromRev, minSeq: minSeq[s.Room], initial: true}
 		if r := p.f.seat(p, at); r != nil {
 			added = append(added, r)
 		}

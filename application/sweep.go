@@ -83,13 +83,32 @@ func (f *Fanout) positions(ctx context.Context, tenant domain.TenantID, rooms []
 		return nil, err
 	}
 	for _, r := range rooms {
-		r.mu.Lock()
-		if r.swept = revs[r.id]; r.swept > r.last {
+		rev, stands := revs[r.id]
+		if r.compare(f, rev, stands) {
 			ahead = append(ahead, r)
 		}
-		r.mu.Unlock()
 	}
 	return ahead, nil
+}
+
+// compare notes the store's rev of the room and reports whether it is ahead. A room that the store does not have any
+// more was removed, and the hint of that is lost or on its way.
+func (r *liveRoom) compare(f *Fanout, rev int64, stands bool) (ahead bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if stands {
+		r.swept = rev
+		return rev > r.last
+	}
+	if r.ended == 0 {
+		f.tailBytes.Add(int64(r.tail.reset()))
+		r.last++
+		for i := range r.seats {
+			r.seats[i].state, r.seats[i].pos = waiting, r.last-1
+		}
+		r.end(f, r.last)
+	}
+	return false
 }
 
 // compare repairs rooms that this node has just begun to watch, where the store is ahead already.
@@ -148,7 +167,7 @@ type repairJob struct {
 func (j repairJob) run(ctx context.Context) {
 	for {
 		events, err := j.read(ctx)
-		if err != nil && ctx.Err() == nil {
+		if ignoreGone(err) != nil && ctx.Err() == nil { // of a room that was removed the sweep tells
 			j.f.log.Warn("log of a room not read", "error", err)
 		}
 		for _, e := range events {

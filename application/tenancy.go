@@ -18,7 +18,16 @@ type Tenancy struct {
 	ids      ports.IDs
 	clock    ports.Clock
 	identity *Identity
-	peers    CredentialCloser
+	usage    *Usage
+	upkeep   *Upkeep
+	peers    Sockets
+}
+
+// Sockets are the open ones.
+type Sockets interface {
+	CredentialCloser
+	// OpenSockets counts a tenant's on this node.
+	OpenSockets(tenant domain.TenantID) int
 }
 
 // CredentialCloser closes the sockets that a revoked credential, or any credential of a deleted tenant, has opened.
@@ -28,8 +37,8 @@ type CredentialCloser interface {
 
 // NewTenancy wires the use case.
 func NewTenancy(tenants ports.Tenants, writer ports.TenantWriter, keys ports.KeyWriter, sealer ports.Sealer, ids ports.IDs,
-	clock ports.Clock, identity *Identity, peers CredentialCloser) *Tenancy {
-	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, peers}
+	clock ports.Clock, identity *Identity, usage *Usage, upkeep *Upkeep, peers Sockets) *Tenancy {
+	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, usage, upkeep, peers}
 }
 
 // NewTenant is a tenant just made, with the only showing of its API key.
@@ -65,14 +74,26 @@ func (t *Tenancy) EnsureDefault(ctx context.Context) error {
 	return t.tenants.CreateTenant(ctx, tenant)
 }
 
-// Get returns a tenant with its keys.
-func (t *Tenancy) Get(ctx context.Context, id domain.TenantID) (domain.Tenant, []domain.Key, error) {
+// Details are a tenant with what belongs to it.
+type Details struct {
+	domain.Tenant
+	Keys        []domain.Key
+	Usage       []domain.Usage // by month, newest first; the present one is always there
+	OpenSockets int            // on this node
+}
+
+// Get returns a tenant with its keys and what it has used.
+func (t *Tenancy) Get(ctx context.Context, id domain.TenantID) (Details, error) {
 	tenant, err := t.tenants.Tenant(ctx, id)
 	if err != nil {
-		return tenant, nil, err
+		return Details{}, err
 	}
 	keys, err := t.keys.KeysOf(ctx, id)
-	return tenant, keys, err
+	if err != nil {
+		return Details{}, err
+	}
+	usage, err := t.usage.Of(ctx, id)
+	return Details{tenant, keys, usage, t.peers.OpenSockets(id)}, err
 }
 
 // List returns tenants, oldest first, and whether there are more.
@@ -127,6 +148,7 @@ func (t *Tenancy) Delete(ctx context.Context, id domain.TenantID) error {
 	t.identity.Forget(id)
 	if err == nil {
 		t.peers.CloseCredential(id, "")
+		t.upkeep.Wake()
 	}
 	return err
 }

@@ -8,13 +8,14 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// Upkeep does what nobody waits for: it notes when keys were last used, and removes what deleted tenants left behind,
-// in steps small enough that no sender notices.
+// Upkeep does what nobody waits for: it notes when keys were last used, and removes what removed rooms and deleted tenants left
+// behind, in steps small enough that no sender notices.
 type Upkeep struct {
-	tenants  ports.TenantWriter
+	purger   ports.Purger
 	keys     ports.KeyWriter
 	identity *Identity
 	log      *slog.Logger
+	wake     chan struct{}
 }
 
 const (
@@ -23,16 +24,25 @@ const (
 )
 
 // NewUpkeep wires the use case.
-func NewUpkeep(tenants ports.TenantWriter, keys ports.KeyWriter, identity *Identity, log *slog.Logger) *Upkeep {
-	return &Upkeep{tenants: tenants, keys: keys, identity: identity, log: log}
+func NewUpkeep(purger ports.Purger, keys ports.KeyWriter, identity *Identity, log *slog.Logger) *Upkeep {
+	return &Upkeep{purger: purger, keys: keys, identity: identity, log: log, wake: make(chan struct{}, 1)}
 }
 
-// Run works once at the start, so that a purge cut short by a restart goes on, and then every 30 s until ctx ends.
+// Wake says that there is something to purge.
+func (u *Upkeep) Wake() {
+	select {
+	case u.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run works once at the start, so that a purge cut short by a restart goes on, and then every 30 s, or when there is
+// something to purge, until ctx ends.
 func (u *Upkeep) Run(ctx context.Context) error {
 	for {
 		u.purge(ctx)
 		u.noteUse(ctx)
-		if !sleep(ctx, upkeepEvery) {
+		if !u.rest(ctx) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 			defer cancel()
 			u.noteUse(last)
@@ -41,11 +51,24 @@ func (u *Upkeep) Run(ctx context.Context) error {
 	}
 }
 
+// rest waits for the next turn; false when ctx has ended.
+func (u *Upkeep) rest(ctx context.Context) bool {
+	timer := time.NewTimer(upkeepEvery)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-u.wake:
+	case <-timer.C:
+	}
+	return true
+}
+
 func (u *Upkeep) purge(ctx context.Context) {
 	for {
-		more, err := u.tenants.PurgeDeleted(ctx)
+		more, err := u.purger.Purge(ctx)
 		if err != nil && ctx.Err() == nil {
-			u.log.Warn("deleted tenants not purged yet", "error", err)
+			u.log.Warn("removed rooms and deleted tenants not purged yet", "error", err)
 		}
 		if err != nil || !more || !sleep(ctx, purgePause) {
 			return

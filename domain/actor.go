@@ -21,16 +21,23 @@ type Actor struct {
 	Expires    time.Time
 }
 
-// Action is something a caller may be allowed to do.
+// Action is something a caller may be allowed to do in a room.
 type Action int
 
 // The actions of the rights table.
 const (
-	ActRead Action = iota + 1
-	ActSend
-	ActAck
-	ActListMembers
-	ActManageMembers
+	ActRead          Action = iota + 1 // messages, changes, the room itself
+	ActSend                            // messages, and that one is typing
+	ActAck                             // delivery and read marks
+	ActListMembers                     //
+	ActLeave                           // take oneself out of the room
+	ActManageMembers                   // add, remove, change roles
+	ActUpdateRoom                      // name and metadata
+	ActRemoveRoom                      //
+	ActEditOwn                         // a message one has sent
+	ActEditOthers                      // a message somebody else has sent
+	ActDeleteOwn                       //
+	ActDeleteOthers                    //
 )
 
 // Standing is where an actor stands towards a room.
@@ -44,17 +51,25 @@ const (
 	StandingBackend
 )
 
-// rights is the whole permission matrix: who may do what in a room of the own tenant.
+// rights is the whole permission matrix: who may do what in a room of the own tenant. Who is not named may not; a
+// stranger may nothing, and joins a channel by CheckJoin.
 var rights = map[Action]map[Standing]bool{
 	ActRead:          {StandingMember: true, StandingAdmin: true, StandingBackend: true},
 	ActSend:          {StandingMember: true, StandingAdmin: true},
 	ActAck:           {StandingMember: true, StandingAdmin: true},
 	ActListMembers:   {StandingMember: true, StandingAdmin: true, StandingBackend: true},
+	ActLeave:         {StandingMember: true, StandingAdmin: true},
 	ActManageMembers: {StandingAdmin: true, StandingBackend: true},
+	ActUpdateRoom:    {StandingAdmin: true, StandingBackend: true},
+	ActRemoveRoom:    {StandingAdmin: true, StandingBackend: true},
+	ActEditOwn:       {StandingMember: true, StandingAdmin: true},
+	ActEditOthers:    {},
+	ActDeleteOwn:     {StandingMember: true, StandingAdmin: true},
+	ActDeleteOthers:  {StandingAdmin: true, StandingBackend: true},
 }
 
 // userActions are done as somebody: the backend must say as whom.
-var userActions = map[Action]bool{ActSend: true, ActAck: true}
+var userActions = map[Action]bool{ActSend: true, ActAck: true, ActEditOwn: true, ActEditOthers: true}
 
 // Standing is the actor's standing towards a room it has the given membership of; nil is none.
 func (a Actor) Standing(m *Member) Standing {
@@ -81,6 +96,14 @@ func Authorize(a Actor, act Action, m *Member) error {
 		return nil
 	case s == StandingStranger:
 		return ErrNotMember
+	}
+	return ErrForbidden
+}
+
+// CheckUser refuses to change a user's profile to everybody but the user and the backend.
+func (a Actor) CheckUser(user UserID) error {
+	if a.Kind == ActorBackend || a.User == user {
+		return nil
 	}
 	return ErrForbidden
 }

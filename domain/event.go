@@ -30,14 +30,45 @@ type Event struct {
 	Member  *Member
 	State   *Room
 	Users   []UserID // of room.created as it happens: the first members; not told again in a replay
+	Members int64    // of changes of members and of room.created: how many members the room has since
 }
 
-// Mark is how far a device has followed a room; each number only rises. Delivered is acknowledged delivery, as a
-// message number and as a position; Read is the user's read mark.
+// The kinds of hints. They are told to those who are there and kept by nobody.
+const (
+	HintTyping      EventKind = "typing"
+	HintAcked       EventKind = "ack.received"
+	HintRead        EventKind = "read.received"
+	HintPresence    EventKind = "presence.update"
+	TypingStarted             = "start"
+	TypingStopped             = "stop"
+	PresenceOnline            = "online"
+	PresenceOffline           = "offline"
+)
+
+// The terms of hints. To everybody in a larger room they would cost members² frames.
+const (
+	MaxHintMembers = 100             // of a room, for its members to be told; in larger ones a receipt goes to its user's own devices
+	HintEvery      = time.Second     // of one kind, room and user
+	TypingLasts    = 6 * time.Second // without a further start
+	PresenceGrace  = 5 * time.Second // from a user's last socket to being offline
+)
+
+// Hint is something of a user that others may want to know now: best effort, without a place in any log.
+type Hint struct {
+	Tenant TenantID
+	Room   RoomID // zero for presence
+	Kind   EventKind
+	User   UserID
+	Seq    int64     // of receipts
+	State  string    // of typing start or stop, of presence online or offline
+	At     time.Time // of presence
+}
+
+// Mark is how far a device has followed a room, as a message number and as a position; each only rises. The read mark
+// is the user's, whatever the device: see Member.ReadSeq.
 type Mark struct {
 	DeliveredSeq int64
 	DeliveredRev int64
-	ReadSeq      int64
 }
 
 // Raise is the higher of both marks, number by number.
@@ -45,7 +76,6 @@ func (m Mark) Raise(other Mark) Mark {
 	return Mark{
 		DeliveredSeq: max(m.DeliveredSeq, other.DeliveredSeq),
 		DeliveredRev: max(m.DeliveredRev, other.DeliveredRev),
-		ReadSeq:      max(m.ReadSeq, other.ReadSeq),
 	}
 }
 

@@ -32,6 +32,7 @@ type Member struct {
 	JoinedRev int64
 	LeftSeq   int64
 	LeftRev   int64
+	ReadSeq   int64 // the user's read mark: everything up to it is read; only rises, also over a return
 }
 
 // IsActive reports whether the user is in the room now.
@@ -66,4 +67,23 @@ func CheckNewMembers(room Room, one string, many []string) ([]UserID, error) {
 		return nil, Invalid("user_id", "user_id or user_ids is required")
 	}
 	return checkMembers("user_ids", many)
+}
+
+// CheckNewRole validates a member's new role.
+func CheckNewRole(s string) (Role, error) {
+	if s == "" {
+		return "", Invalid("role", "role is required: admin or member")
+	}
+	return CheckRole(s)
+}
+
+// CheckJoin is the rule of joining a room by oneself: channels are open to every user of the tenant.
+func CheckJoin(room Room, m *Member) error {
+	switch {
+	case room.Type == RoomChannel:
+		return nil
+	case m.IsActive():
+		return ErrNotChannel
+	}
+	return ErrNotMember
 }

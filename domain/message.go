@@ -64,6 +64,43 @@ func (d Draft) Check(maxBytes int) error {
 	return CheckObject("meta", d.Meta)
 }
 
+// IsDeleted reports whether the message is a tombstone.
+func (m Message) IsDeleted() bool { return !m.DeletedAt.IsZero() }
+
+// Edit is what a sender makes of a message: the content replaces, Meta only when SetMeta says so (nil then clears it).
+type Edit struct {
+	Content string
+	Meta    []byte
+	SetMeta bool
+}
+
+// Check validates what a client may write; max is the tenant's max_message_size in bytes.
+func (e Edit) Check(maxBytes int) error {
+	return Draft{Content: e.Content, Meta: e.Meta}.Check(maxBytes)
+}
+
+// Apply is the message after the edit; changed is false when it says that already, so that a repeated edit takes no rev.
+func (e Edit) Apply(m Message, now time.Time) (edited Message, changed bool, err error) {
+	if m.IsDeleted() {
+		return m, false, ErrMessageDeleted
+	}
+	meta := m.Meta
+	if e.SetMeta {
+		meta = e.Meta
+	}
+	if e.Content == m.Content && bytes.Equal(meta, m.Meta) {
+		return m, false, nil
+	}
+	m.Content, m.Meta, m.EditedAt = e.Content, meta, now
+	return m, true, nil
+}
+
+// Tombstone is what a deletion leaves of the message: its place, its sender and its times.
+func (m Message) Tombstone(now time.Time) Message {
+	m.Content, m.Meta, m.DeletedAt = "", nil, now
+	return m
+}
+
 // CheckObject accepts nil, or a well-formed JSON object within the limits of size and nesting. Well-formedness is the
 // inbound adapter's to establish; the limits are decided here.
 func CheckObject(field string, raw []byte) error {

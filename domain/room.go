@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 	"time"
@@ -33,7 +34,35 @@ type Room struct {
 	FirstSeq  int64
 	LastSeq   int64
 	LastRev   int64
+	Members   int64 // how many are in it now
 	CreatedAt time.Time
+}
+
+// RoomPatch is a change of a room: what is not set stays, what is set to nil is cleared.
+type RoomPatch struct {
+	Name        *string
+	Metadata    []byte
+	SetName     bool
+	SetMetadata bool
+}
+
+// Apply is the room after the change; changed is false when it says that already.
+func (p RoomPatch) Apply(r Room) (patched Room, changed bool, err error) {
+	if p.SetName {
+		if err := CheckRoomName(p.Name); err != nil {
+			return r, false, err
+		}
+		changed = !sameText(p.Name, r.Name)
+		r.Name = p.Name
+	}
+	if p.SetMetadata {
+		if err := CheckObject("metadata", p.Metadata); err != nil {
+			return r, false, err
+		}
+		changed = changed || !bytes.Equal(p.Metadata, r.Metadata)
+		r.Metadata = p.Metadata
+	}
+	return r, changed, nil
 }
 
 // RoomDraft is what a client asks for when it makes a room.
@@ -157,7 +186,12 @@ type RoomSummary struct {
 	Room
 	LastMessage *Message
 	LastAck     int64 // of the device asked for, else the user's highest
+	Unread      int64 // for RoomQuery.User; at most MaxUnread
 }
+
+// MaxUnread is how far unread messages are counted: those above the user's read mark and joining that others have sent
+// and nobody has deleted.
+const MaxUnread = 10_000
 
 // CheckRoomType accepts no type, or one of dm, group, channel.
 func CheckRoomType(s string) (RoomType, error) {

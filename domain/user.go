@@ -1,7 +1,9 @@
 package domain
 
 import (
+	"bytes"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -72,4 +74,76 @@ func IsVisibleASCII(s string) bool {
 		}
 	}
 	return true
+}
+
+// User is what a tenant says of one of its users. Users exist from first sight, with nothing said.
+type User struct {
+	ID        UserID
+	Name      *string
+	AvatarURL *string
+	Metadata  []byte    // a JSON object, or nil
+	LastSeen  time.Time // when the user's last socket closed; zero = never
+}
+
+// The limits of a profile.
+const (
+	MaxUserName  = 256  // characters
+	MaxAvatarURL = 2048 // bytes
+)
+
+// UserPatch is a change of a profile: what is not set stays, what is set to nil is cleared.
+type UserPatch struct {
+	Name, AvatarURL                    *string
+	Metadata                           []byte
+	SetName, SetAvatarURL, SetMetadata bool
+}
+
+// Apply is the profile after the change.
+func (p UserPatch) Apply(u User) (patched User, changed bool, err error) {
+	before := u
+	if p.SetName {
+		u.Name = p.Name
+	}
+	if p.SetAvatarURL {
+		u.AvatarURL = p.AvatarURL
+	}
+	if p.SetMetadata {
+		u.Metadata = p.Metadata
+	}
+	switch {
+	case u.Name != nil && utf8.RuneCountInString(*u.Name) > MaxUserName:
+		return before, false, Invalid("name", "a user's name has at most %d characters", MaxUserName)
+	case u.AvatarURL != nil && !isAvatar(*u.AvatarURL):
+		return before, false, Invalid("avatar_url", "avatar_url is an http or https URL of at most %d bytes", MaxAvatarURL)
+	}
+	if err := CheckObject("metadata", u.Metadata); err != nil {
+		return before, false, err
+	}
+	changed = !sameText(u.Name, before.Name) || !sameText(u.AvatarURL, before.AvatarURL) || !bytes.Equal(u.Metadata, before.Metadata)
+	return u, changed, nil
+}
+
+func isAvatar(s string) bool { return len(s) <= MaxAvatarURL && isHTTPURL(s) }
+
+func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// Status is whether a user has a socket anywhere, as those who share a room with them may know it.
+type Status struct {
+	User     UserID
+	Online   bool
+	LastSeen time.Time // now for those online; zero = never seen
+}
+
+// MaxPresenceUsers is how many users one question for presence names.
+const MaxPresenceUsers = 100
+
+// CheckPresenceQuery validates whom a question for presence names.
+func CheckPresenceQuery(ids []string) ([]UserID, error) {
+	switch {
+	case len(ids) == 0:
+		return nil, Invalid("user_ids", "user_ids is required: up to %d ids, separated by commas", MaxPresenceUsers)
+	case len(ids) > MaxPresenceUsers:
+		return nil, Invalid("user_ids", "user_ids has at most %d ids", MaxPresenceUsers)
+	}
+	return checkMembers("user_ids", ids)
 }

@@ -17,6 +17,8 @@ type Frame struct {
 type Encoder interface {
 	// Event encodes one step of a room's log.
 	Event(domain.Event) Frame
+	// Hint encodes something that is told and not kept; the frame has no Rev.
+	Hint(domain.Hint) Frame
 	// SyncComplete ends the replay after a connect.
 	SyncComplete(SyncReport) Frame
 	// ResyncRequired tells a client that its place in these rooms is not in this log.
@@ -32,11 +34,13 @@ type SyncReport struct {
 	Confirm   bool // ask the client, in the frame, to show that it got this: the socket then calls Peer.Confirmed
 }
 
-// Sink is a socket as the fan-out sees it. Both methods return at once: they never wait for the network.
+// Sink is a socket as the fan-out sees it. All methods return at once: they never wait for the network.
 type Sink interface {
 	// Push queues a frame for writing, in order. It returns false when the bounded queue is full; the socket then calls
 	// Peer.Drained once its queue has emptied, and the fan-out catches it up from the log.
 	Push(Frame) bool
+	// Hint queues a frame that may be lost: a socket that is slow goes without it.
+	Hint(Frame)
 	// Close ends the socket with a WebSocket close code after what is queued.
 	Close(code int, reason string)
 }

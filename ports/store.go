@@ -76,6 +76,7 @@ type Reader interface {
 	MemberReader
 	MessageReader
 	LogReader
+	UserReader
 	IdempotencyReader
 }
 
@@ -84,7 +85,9 @@ type Tx interface {
 	Reader
 	RoomWriter
 	MemberWriter
+	MessageWriter
 	MarkWriter
+	UserWriter
 	IdempotencyWriter
 }
 
@@ -97,13 +100,21 @@ type RoomReader interface {
 	RoomByKey(key string) (domain.Room, error)
 	// Rooms lists rooms, latest activity first (the time of the latest message, else of creation; ties: newest room
 	// first), at most q.Limit from q.Offset, each with
-	// its last message (tombstones included) and what q.Device, else any of the user's devices, has acknowledged.
+	// its last message (tombstones included), what q.Device, else any of the user's devices, has acknowledged, and
+	// what q.User has not read.
 	// With q.Open it lists channels only, without last messages: reading needs joining.
 	Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error)
 }
 
-// RoomWriter makes rooms.
+// RoomWriter makes, changes and removes rooms.
 type RoomWriter interface {
+	// UpdateRoom stores the room's name and metadata as its next step, event room.updated, and returns it with its
+	// LastRev. The room must exist.
+	UpdateRoom(room domain.Room, at time.Time) (domain.Room, error)
+	// RemoveRoom makes the room not exist any more, as its last step, event room.removed: it is found by nobody, its
+	// unique key is free, its name and metadata are gone. It is a removal for every member, which Places tells from then
+	// on; what else it held is purged in steps by Purger. The room must exist.
+	RemoveRoom(room domain.RoomID, at time.Time) error
 	// CreateRoom stores a room with its first members as rev 1 of its log, event room.created with the members' ids in
 	// Users; their JoinedSeq and JoinedRev are 0. A unique key that exists is domain.ErrDMExists, whatever the timing; the transaction goes
 	// on after that error. It returns the room with its LastRev.
@@ -141,14 +152,25 @@ type MessageReader interface {
 	MessagesBefore(room domain.RoomID, before int64, limit int) ([]domain.Message, error)
 }
 
+// MessageWriter changes messages of a room that exists. Each change takes the room's next rev and stands in its log.
+type MessageWriter interface {
+	// EditMessage stores content, meta and EditedAt of a message that exists, event message.edited; the message comes
+	// back with its Rev. What it said before is gone.
+	EditMessage(m domain.Message) (domain.Message, error)
+	// DeleteMessage makes a message that exists a tombstone with m's DeletedAt, event message.deleted: content and meta
+	// are gone, the client_id stays taken. The message comes back with its Rev.
+	DeleteMessage(m domain.Message) (domain.Message, error)
+}
+
 // LogReader reads the log of rooms, for live delivery and for those who come back.
 type LogReader interface {
 	// Places returns where a user's device stands in all the user's rooms, most active first, and at most MaxRemovals
 	// of the rooms lost.
 	Places(user domain.UserID, device domain.DeviceID) (Places, error)
 	// Events returns the events of a room with q.After < rev <= q.Through in order of rev, at most q.Limit; messages
-	// with seq < q.MinSeq are left out. A message's current state is told at its first position, a changed target's
-	// at the change's own; Event.Rev is the position.
+	// with seq < q.MinSeq are left out, and so are changes of messages that lie between the last one at or below q.After
+	// and q.MinSeq: a change of a message told before is always told. A message's current state is told at its first
+	// position, a changed target's at the change's own; Event.Rev is the position.
 	Events(q EventQuery) ([]domain.Event, error)
 	// SeqAt returns how many messages lie at or below a position: the seq of the last of them.
 	SeqAt(room domain.RoomID, rev int64) (int64, error)
@@ -171,6 +193,7 @@ type Place struct {
 	Room    domain.RoomID
 	LastSeq int64
 	LastRev int64
+	Members int64 // how many are in the room
 	Member  domain.Member
 	Mark    domain.Mark
 }
@@ -179,7 +202,7 @@ type Place struct {
 const MaxRemovals = 5000
 
 // Places is what a connecting device needs to know. Removed are the rooms lost since the user's counter stood where
-// the device last confirmed it, oldest first; Known is false for a device first seen, which has lost nothing. UserRev
+// the device last confirmed it, oldest first, rooms that were removed among them (some told before they count); Known is false for a device first seen, which has lost nothing. UserRev
 // is what the device knows once it knows Removed: the user's counter now, or that of the last removal told when there
 // are more.
 type Places struct {
@@ -204,10 +227,32 @@ type MarkWriter interface {
 	// have a membership, active or left. A device that was not seen within a day is noted first, as by SeeDevice with
 	// userRev 0 at the store's own time: no more devices have marks than SeeDevice keeps.
 	RaiseMark(room domain.RoomID, user domain.UserID, device domain.DeviceID, mark domain.Mark) (domain.Mark, error)
+	// RaiseRead raises the user's read mark in a room and returns it as it stands then. The room must exist and the user
+	// must have a membership, active or left.
+	RaiseRead(room domain.RoomID, user domain.UserID, seq int64) (int64, error)
 	// SeeDevice notes that a device was seen, and that it has learned of the user's removals up to userRev, which only
 	// rises; 0 leaves it, and is the user's counter now for a device first seen, which has lost nothing. A user's 21st
 	// device displaces the one longest unseen, and those unseen for 90 days are forgotten, marks included.
 	SeeDevice(user domain.UserID, device domain.DeviceID, userRev int64, at time.Time) error
+}
+
+// UserReader tells what is known of the tenant's users.
+type UserReader interface {
+	// User returns a user's profile; domain.ErrUserNotFound when there never was such a user.
+	User(id domain.UserID) (domain.User, error)
+	// RoomMates returns those of others that share a room with the user, the user included when named and known. With
+	// user empty it returns those that exist. LastSeen is set.
+	RoomMates(user domain.UserID, others []domain.UserID) ([]domain.User, error)
+	// SmallRooms returns the user's rooms that have at most atMost members.
+	SmallRooms(user domain.UserID, atMost int) ([]domain.RoomID, error)
+}
+
+// UserWriter keeps what is said of users, who exist from then on at the latest.
+type UserWriter interface {
+	// PutUser stores name, avatar URL and metadata.
+	PutUser(u domain.User) error
+	// SawUsers notes when users were last seen; unknown users are left out.
+	SawUsers(users []domain.UserID, at time.Time) error
 }
 
 // IdempotencyReader finds what an Idempotency-Key was used for; nil when it is not kept.

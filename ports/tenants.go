@@ -25,8 +25,22 @@ type TenantWriter interface {
 	// DeleteTenant makes a tenant and its keys invisible at once, durably; its rows stay until purged. Its id is free: a
 	// tenant made under it is a new one.
 	DeleteTenant(ctx context.Context, id domain.TenantID, now time.Time) error
-	// PurgeDeleted removes up to 500 rows of deleted tenants and reports whether there may be more.
-	PurgeDeleted(ctx context.Context) (more bool, err error)
+}
+
+// Purger removes what nobody can see any more, in steps so small that no sender notices one.
+type Purger interface {
+	// Purge removes up to 500 rows of what removed rooms and deleted tenants have left, and reports whether there may be
+	// more. Of a removed room its row and its memberships stay for as long as devices are remembered
+	// (domain.DeviceMemory), so that absent members learn of it; its messages, changes and marks go.
+	Purge(ctx context.Context) (more bool, err error)
+}
+
+// Meters keep what tenants have used.
+type Meters interface {
+	// AddUsage adds to what is kept, of each tenant for the month named. Unknown tenants are left out.
+	AddUsage(ctx context.Context, used map[domain.TenantID]domain.Usage) error
+	// Usage returns a tenant's months that have anything, newest first, at most limit.
+	Usage(ctx context.Context, tenant domain.TenantID, limit int) ([]domain.Usage, error)
 }
 
 // NewKey is a key with what is stored of its secret: a SHA-256 for an API key, the sealed secret for a signing key.

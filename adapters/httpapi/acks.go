@@ -26,9 +26,28 @@ func (h *handler) ack(x *exchange) (reply, error) {
 	case in.RoomID == "":
 		return reply{}, domain.Invalid("room_id", "room_id is required")
 	case in.Seq == nil:
-		return reply{}, domain.Invalid("seq", "seq is required")
+		return reply{}, errNoSeq
 	}
 	room, _ := domain.ParseRoomID(in.RoomID) // a malformed id is one that does not exist
-	err = h.Delivery.Ack(x.r.Context(), x.caller, room, device, int64(*in.Seq), 0)
-	return reply{http.StatusOK, []byte(`{"success":true}`)}, err
+	return done(h.Delivery.Ack(x.r.Context(), x.caller, room, device, int64(*in.Seq), 0))
 }
+
+type newRead struct {
+	Seq *api.Int `json:"seq"`
+}
+
+// readRoom raises the caller's read mark; it is durable when answered.
+func (h *handler) readRoom(x *exchange) (reply, error) {
+	var in newRead
+	if _, err := x.decode(&in); err != nil {
+		return reply{}, err
+	}
+	if in.Seq == nil {
+		return reply{}, errNoSeq
+	}
+	return done(h.Delivery.Read(x.r.Context(), x.caller, x.roomID(), int64(*in.Seq)))
+}
+
+var errNoSeq = domain.Invalid("seq", "seq is required")
+
+func done(err error) (reply, error) { return reply{http.StatusOK, []byte(`{"success":true}`)}, err }

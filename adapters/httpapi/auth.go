@@ -5,24 +5,38 @@ import (
 	"github.com/chatapi/chatapi/application"
 )
 
-// authenticate proves the caller as the route demands. The operator's key opens the operator's routes and no others.
+// authenticate proves the caller as the route demands, within the limits of the client's address before and of the
+// tenant after. The operator's key opens the operator's routes and no others.
 func (h *handler) authenticate(x *exchange, needed access) error {
-	switch needed {
-	case operator:
+	if needed == public {
+		return nil
+	}
+	if err := x.refuseGuesses(); err != nil {
+		return err
+	}
+	if err := h.prove(x, needed); err != nil {
+		h.countFailure(x, err)
+		return err
+	}
+	if needed == operator {
+		return nil
+	}
+	x.allowOrigin(x.caller.Tenant.Config.AllowedOrigins)
+	return x.obey(h.Limits.Call(x.r.Context(), x.caller))
+}
+
+func (h *handler) prove(x *exchange, needed access) error {
+	if needed == operator {
 		key, err := api.MasterKey(x.r)
 		if err != nil {
 			return err
 		}
 		return h.Identity.Operator(key)
-	case tenant:
-		credentials, err := api.RequestCredentials(x.r)
-		if err != nil {
-			return err
-		}
-		if x.caller, err = h.Identity.Authenticate(x.r.Context(), application.Credentials(credentials)); err != nil {
-			return err
-		}
-		x.allowOrigin(x.caller.Tenant.Config.AllowedOrigins)
 	}
-	return nil
+	credentials, err := api.RequestCredentials(x.r)
+	if err != nil {
+		return err
+	}
+	x.caller, err = h.Identity.Authenticate(x.r.Context(), application.Credentials(credentials))
+	return err
 }

@@ -17,7 +17,7 @@ const (
 	allowedMethods  = "GET, POST, PUT, PATCH, DELETE"
 	allowedHeaders  = "Authorization, Content-Type, Idempotency-Key"
 	keyHeaders      = ", X-API-Key, X-User-Id"
-	exposedHeaders  = "Link, Location, X-Request-Id, Idempotency-Replayed, Retry-After"
+	exposedHeaders  = "Link, Location, X-Request-Id, Idempotency-Replayed, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 	preflightMaxAge = "600" // seconds
 )
 

@@ -10,14 +10,17 @@ import (
 
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
 )
 
 // exchange is one request and its answer. It is the writer that handlers behind the mux are given.
 type exchange struct {
 	http.ResponseWriter
 	r      *http.Request
-	id     string // of X-Request-Id; ours, never the client's
-	status int    // 0 until the header is written
+	id     string           // of X-Request-Id; ours, never the client's
+	status int              // 0 until the header is written
+	client string           // where it comes from, see api.ClientAddress
+	spare  domain.Allowance // how many failed authentications the client has left
 	caller application.Caller
 }
 
@@ -40,6 +43,7 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	defer h.logAccess(x, time.Now())
 	defer h.recoverPanic(x)
 	api.SetFixedHeaders(w.Header(), x.id)
+	h.meetClient(x)
 	switch {
 	case h.handleCORS(x):
 	case !isClean(r.URL.EscapedPath()):

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -17,20 +18,26 @@ type Deps struct {
 	Messaging *application.Messaging
 	Rooms     *application.Rooms
 	Delivery  *application.Delivery
+	Users     *application.Users
+	Presence  *application.Presence
 	Tenancy   *application.Tenancy
+	Limits    *application.Limits
 	Prober    ports.Prober
 	IDs       ports.IDs
 	Logger    *slog.Logger
 	Draining  func() bool  // readiness answers 503 while it returns true
+	Docs      http.Handler // answers /docs and what lies below it
 	WebSocket http.Handler // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
 	Config    Config
 }
 
 // Config is what an operator sets.
 type Config struct {
-	Version        string   // told by /health
-	AllowedOrigins []string // exact origins, for all tenants; api.AnyOrigin counts only with Dev
-	Dev            bool     // browsers may send API keys
+	Version          string         // told by /health
+	AllowedOrigins   []string       // exact origins, for all tenants; api.AnyOrigin counts only with Dev
+	Dev              bool           // browsers may send API keys
+	TrustedProxies   []netip.Prefix // whose X-Forwarded-For is believed
+	DefaultRateLimit int            // calls a second of tenants that have no rate_limit, as the operator is told it
 }
 
 // handler answers every request of the public listener.

@@ -50,17 +50,33 @@ func (h *handler) addMembers(x *exchange) (reply, error) {
 	return noContent(), nil
 }
 
+type rolePatch struct {
+	Role string `json:"role"`
+}
+
+func (h *handler) setRole(x *exchange) (reply, error) {
+	var in rolePatch
+	if _, err := x.decode(&in); err != nil {
+		return reply{}, err
+	}
+	user := domain.UserID(x.storable("user_id"))
+	return noContent(), h.Rooms.SetRole(x.r.Context(), x.caller, x.roomID(), user, in.Role)
+}
+
 func (h *handler) removeMember(x *exchange) (reply, error) {
 	user := domain.UserID(x.storable("user_id"))
 	return noContent(), h.Rooms.RemoveMember(x.r.Context(), x.caller, x.roomID(), user)
 }
 
+// noName is in no store: nothing may be named so, nor is it the empty name, which means somebody here and there.
+const noName = "\x7f"
+
 // storable is a name of the path as a store can look it up. Text no store keeps, and so nothing is named by, becomes
-// the empty name, which nothing has either.
+// noName.
 func (x *exchange) storable(name string) string {
 	value := x.r.PathValue(name)
 	if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
-		return ""
+		return noName
 	}
 	return value
 }

@@ -63,9 +63,51 @@ func (h *handler) listMessages(x *exchange) (reply, error) {
 }
 
 func (h *handler) getMessage(x *exchange) (reply, error) {
-	id, _ := domain.ParseMessageID(x.r.PathValue("message_id"))
-	m, err := h.Messaging.Message(x.r.Context(), x.caller, x.roomID(), id)
+	m, err := h.Messaging.Message(x.r.Context(), x.caller, x.roomID(), x.messageID())
 	return reply{http.StatusOK, appendMessage(nil, &m)}, err
+}
+
+type messageEdit struct {
+	Content string                `json:"content"`
+	Meta    api.Field[api.Object] `json:"meta"`
+}
+
+// editMessage replaces the content, and meta when the body names it: null clears.
+func (h *handler) editMessage(x *exchange) (reply, error) {
+	var in messageEdit
+	if _, err := x.decode(&in); err != nil {
+		return reply{}, err
+	}
+	edit := domain.Edit{Content: in.Content, Meta: in.Meta.Value, SetMeta: in.Meta.Set}
+	m, err := h.Messaging.Edit(x.r.Context(), x.caller, x.roomID(), x.messageID(), edit)
+	return reply{http.StatusOK, appendMessage(nil, &m)}, err
+}
+
+func (h *handler) deleteMessage(x *exchange) (reply, error) {
+	return noContent(), h.Messaging.Delete(x.r.Context(), x.caller, x.roomID(), x.messageID())
+}
+
+// listChanges pages through a room's log, one item for each position above after_rev that is still told.
+func (h *handler) listChanges(x *exchange) (reply, error) {
+	q := x.query()
+	after, limit := q.integer("after_rev", 0, api.MaxInt, 0), q.limit()
+	if q.err != nil {
+		return reply{}, q.err
+	}
+	events, more, err := h.Messaging.Changes(x.r.Context(), x.caller, x.roomID(), after, limit)
+	if err != nil {
+		return reply{}, err
+	}
+	if more {
+		x.linkNext(q, "after_rev", events[len(events)-1].Rev)
+	}
+	return reply{http.StatusOK, appendList(events, api.AppendEvent)}, nil
+}
+
+// messageID is the message of the path; a malformed id becomes the zero id, as a room's does.
+func (x *exchange) messageID() domain.MessageID {
+	id, _ := domain.ParseMessageID(x.r.PathValue("message_id"))
+	return id
 }
 
 func appendMessage(dst []byte, m *domain.Message) []byte { return api.AppendMessage(dst, m, m.Rev) }

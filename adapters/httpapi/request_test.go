@@ -17,6 +17,7 @@ func TestPathsThatTheMuxWouldRedirectAreNotClean(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]bool{
 		"/": true, "/rooms": true, "/rooms/a/members/%2e%2E": true, "/rooms/a/members/a%2Fb": true, "/rooms/a/members/...": true,
+		"/docs/": true, "/v1/docs/": true, "/docs/a/": false, "/x/docs/": false,
 		"": false, "*": false, "rooms": false, "//rooms": false, "/rooms/": false, "/rooms//members": false,
 		"/./rooms": false, "/rooms/..": false, "/rooms/../acks": false,
 	} {

@@ -62,6 +62,31 @@ func (h *handler) getRoom(x *exchange) (reply, error) {
 	return reply{http.StatusOK, api.AppendRoom(nil, &room)}, err
 }
 
+type roomPatch struct {
+	Name     api.Field[*string]    `json:"name"`
+	Metadata api.Field[api.Object] `json:"metadata"`
+}
+
+// updateRoom changes what the body names; absent stays, null clears.
+func (h *handler) updateRoom(x *exchange) (reply, error) {
+	var in roomPatch
+	if _, err := x.decode(&in); err != nil {
+		return reply{}, err
+	}
+	room, err := h.Rooms.Update(x.r.Context(), x.caller, x.roomID(), domain.RoomPatch{
+		Name: in.Name.Value, SetName: in.Name.Set, Metadata: in.Metadata.Value, SetMetadata: in.Metadata.Set,
+	})
+	return reply{http.StatusOK, api.AppendRoom(nil, &room)}, err
+}
+
+func (h *handler) deleteRoom(x *exchange) (reply, error) {
+	return noContent(), h.Rooms.Remove(x.r.Context(), x.caller, x.roomID())
+}
+
+func (h *handler) joinRoom(x *exchange) (reply, error) {
+	return noContent(), h.Rooms.Join(x.r.Context(), x.caller, x.roomID())
+}
+
 func (h *handler) listRooms(x *exchange) (reply, error) {
 	q := x.query()
 	ask := domain.RoomQuery{Limit: q.limit(), Offset: q.offset(), Open: q.scopeOpen()}

@@ -26,22 +26,37 @@ const (
 	operator               // the master key
 )
 
-// routes is the whole REST interface; api/openapi.yaml has the same set.
+// routes is the whole REST interface; api/openapi.yaml has the same set. The pages below /docs are no part of it.
 var routes = []route{
 	{http.MethodGet, "/health", public, (*handler).health},
 	{http.MethodGet, "/health/live", public, (*handler).live},
 	{http.MethodGet, "/health/ready", public, (*handler).ready},
+	{http.MethodGet, "/openapi.json", public, (*handler).openAPI},
+	{http.MethodGet, "/asyncapi.json", public, (*handler).asyncAPI},
 
 	{http.MethodPost, "/rooms", tenant, (*handler).createRoom},
 	{http.MethodGet, "/rooms", tenant, (*handler).listRooms},
 	{http.MethodGet, "/rooms/{room_id}", tenant, (*handler).getRoom},
+	{http.MethodPatch, "/rooms/{room_id}", tenant, (*handler).updateRoom},
+	{http.MethodDelete, "/rooms/{room_id}", tenant, (*handler).deleteRoom},
+	{http.MethodPost, "/rooms/{room_id}/join", tenant, (*handler).joinRoom},
 	{http.MethodGet, "/rooms/{room_id}/members", tenant, (*handler).listMembers},
 	{http.MethodPost, "/rooms/{room_id}/members", tenant, (*handler).addMembers},
+	{http.MethodPatch, "/rooms/{room_id}/members/{user_id}", tenant, (*handler).setRole},
 	{http.MethodDelete, "/rooms/{room_id}/members/{user_id}", tenant, (*handler).removeMember},
 	{http.MethodPost, "/rooms/{room_id}/messages", tenant, (*handler).sendMessage},
 	{http.MethodGet, "/rooms/{room_id}/messages", tenant, (*handler).listMessages},
 	{http.MethodGet, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).getMessage},
+	{http.MethodPut, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).editMessage},
+	{http.MethodDelete, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).deleteMessage},
+	{http.MethodGet, "/rooms/{room_id}/changes", tenant, (*handler).listChanges},
+	{http.MethodPost, "/rooms/{room_id}/read", tenant, (*handler).readRoom},
 	{http.MethodPost, "/acks", tenant, (*handler).ack},
+
+	{http.MethodPut, "/users/{user_id}", tenant, (*handler).putUser},
+	{http.MethodGet, "/users/{user_id}", tenant, (*handler).getUser},
+	{http.MethodGet, "/presence", tenant, (*handler).presence},
+	{http.MethodPost, "/ws/token", tenant, (*handler).socketToken},
 
 	{http.MethodPost, "/admin/tenants", operator, (*handler).createTenant},
 	{http.MethodGet, "/admin/tenants", operator, (*handler).listTenants},
@@ -64,6 +79,10 @@ func (h *handler) mount() {
 			allow[prefix+rt.path] = append(allow[prefix+rt.path], rt.method)
 		}
 	}
+	for _, path := range []string{"/docs", "/docs/{path...}", versionPrefix + "/docs", versionPrefix + "/docs/{path...}"} {
+		h.mux.HandleFunc(http.MethodGet+" "+path, h.serveDocs)
+		allow[path] = []string{http.MethodGet}
+	}
 	for path, methods := range allow {
 		h.mux.HandleFunc(path, h.methodNotAllowed(methods))
 	}
@@ -83,10 +102,13 @@ func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
 }
 
 // isClean reports whether a path is one the mux answers without a redirect: it would send // . and .. elsewhere.
-// Dots that are percent-encoded are part of an id and stay.
+// Dots that are percent-encoded are part of an id and stay. Of a slash at the end only the pages know what to do.
 func isClean(escaped string) bool {
 	if !strings.HasPrefix(escaped, "/") {
 		return false
+	}
+	if escaped == "/docs/" || escaped == versionPrefix+"/docs/" {
+		return true
 	}
 	for segment := range strings.SplitSeq(escaped[1:], "/") {
 		if segment == "." || segment == ".." || segment == "" && escaped != "/" {

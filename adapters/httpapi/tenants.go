@@ -26,14 +26,30 @@ type tenantShape struct {
 	CreatedAt   stamp               `json:"created_at"`
 	Config      domain.TenantConfig `json:"config"`
 	Limits      limitsShape         `json:"limits"`
+	Usage       *usageShape         `json:"usage,omitempty"`
 	APIKeys     []apiKeyShape       `json:"api_keys,omitempty"`
 	SigningKeys []signingKeyShape   `json:"signing_keys,omitempty"`
 }
 
 // limitsShape is what applies now, the server's defaults included.
 type limitsShape struct {
+	RateLimit      int `json:"rate_limit"` // calls a second; 0 is unlimited
 	MaxMessageSize int `json:"max_message_size"`
 	MaxLiveKeys    int `json:"max_live_keys"`
+}
+
+// usageShape comes with a single tenant only.
+type usageShape struct {
+	OpenSockets int          `json:"open_sockets"` // on this node, now
+	Months      []monthShape `json:"months"`       // newest first
+}
+
+type monthShape struct {
+	Month       domain.Month `json:"month"` // UTC
+	Messages    int64        `json:"messages"`
+	Requests    int64        `json:"requests"`
+	RateLimited int64        `json:"rate_limited"`
+	Sockets     int64        `json:"sockets"`
 }
 
 type createdTenant struct {
@@ -81,18 +97,22 @@ func (h *handler) listTenants(x *exchange) (reply, error) {
 	}
 	shapes := make([]tenantShape, len(tenants))
 	for i, t := range tenants {
-		shapes[i] = shapeTenant(t)
+		shapes[i] = h.shapeTenant(t)
 	}
 	return encoded(http.StatusOK, shapes)
 }
 
 func (h *handler) getTenant(x *exchange) (reply, error) {
-	t, keys, err := h.Tenancy.Get(x.r.Context(), x.tenantID())
+	found, err := h.Tenancy.Get(x.r.Context(), x.tenantID())
 	if err != nil {
 		return reply{}, err
 	}
-	shape := shapeTenant(t)
-	shape.addKeys(keys)
+	shape := h.shapeTenant(found.Tenant)
+	shape.addKeys(found.Keys)
+	shape.Usage = &usageShape{OpenSockets: found.OpenSockets, Months: make([]monthShape, len(found.Usage))}
+	for i, u := range found.Usage {
+		shape.Usage.Months[i] = monthShape(u)
+	}
 	return encoded(http.StatusOK, shape)
 }
 
@@ -107,7 +127,7 @@ func (h *handler) updateTenant(x *exchange) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return encoded(http.StatusOK, shapeTenant(t))
+	return encoded(http.StatusOK, h.shapeTenant(t))
 }
 
 func (h *handler) deleteTenant(x *exchange) (reply, error) {
@@ -119,11 +139,14 @@ func (h *handler) deleteTenant(x *exchange) (reply, error) {
 func (x *exchange) tenantID() domain.TenantID { return domain.TenantID(x.storable("tenant_id")) }
 
 // shapeTenant leaves out the webhook secret, which is never answered.
-func shapeTenant(t domain.Tenant) tenantShape {
+func (h *handler) shapeTenant(t domain.Tenant) tenantShape {
 	t.Config.WebhookSecret = nil
 	return tenantShape{
 		TenantID: t.ID, Name: t.Name, CreatedAt: stamp(t.CreatedAt), Config: t.Config,
-		Limits: limitsShape{MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys},
+		Limits: limitsShape{
+			RateLimit:      t.Config.RateOf(h.Config.DefaultRateLimit).PerSecond,
+			MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys,
+		},
 	}
 }
 

@@ -138,19 +138,29 @@ func (c *caches) drop() {
 
 // flush writes the counters of the rooms that the batch changed, once each.
 func (c *caches) flush(db *conn) error {
-	for _, layer := range []map[domain.RoomID]*room{c.rooms.batch, c.rooms.job} {
-		for _, r := range layer {
-			if r == nil || !r.dirty {
-				continue
-			}
-			err := db.run("UPDATE rooms SET last_seq = ?, last_rev = ?, changes = ?, active = ? WHERE number = ? AND tenant = ?",
-				r.LastSeq, r.LastRev, r.changes, r.active, r.number, r.tenant)
-			if err != nil {
-				return err
-			}
+	for id, r := range c.rooms.batch {
+		if _, changed := c.rooms.job[id]; changed {
+			continue // the running job's is newer: of a room it removed, this would overwrite the last position
+		}
+		if err := r.flush(db); err != nil {
+			return err
+		}
+	}
+	for _, r := range c.rooms.job {
+		if err := r.flush(db); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// flush writes the counters of a room that is there and whose row does not say them.
+func (r *room) flush(db *conn) error {
+	if r == nil || !r.dirty {
+		return nil
+	}
+	return db.run("UPDATE rooms SET last_seq = ?, last_rev = ?, changes = ?, active = ?, members = ? WHERE number = ? AND tenant = ?",
+		r.LastSeq, r.LastRev, r.changes, r.active, r.Members, r.number, r.tenant)
 }
 
 // tenant resolves a live tenant's number.
@@ -178,22 +188,18 @@ type room struct {
 }
 
 const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, r.last_rev, r.changes, r.active, r.created,
-	r.unique_key, r.name, r.metadata`
+	r.unique_key, r.name, r.metadata, r.members`
 
 // roomWidth is the number of roomColumns.
-const roomWidth = 13
+const roomWidth = 14
 
 func scanRoom(r row) *room {
 	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8)}
 	out.Room = domain.Room{
 		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12),
+		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
 	}
 	copy(out.ID[:], r.blob(2))
-	if !r.null(11) {
-		name := r.text(11)
-		out.Name = &name
-	}
 	return out
 }
 
@@ -217,12 +223,29 @@ func (r row) time(i int) time.Time {
 	return fromMillis(r.int(i))
 }
 
+// pointer is nil for NULL.
+func (r row) pointer(i int) *string {
+	if r.null(i) {
+		return nil
+	}
+	s := r.text(i)
+	return &s
+}
+
 // textOrNull keeps an empty string as NULL, which the unique indexes leave out.
 func textOrNull(s string) any {
 	if s == "" {
 		return nil
 	}
 	return s
+}
+
+// pointerOrNull keeps a string that may be empty or absent.
+func pointerOrNull(s *string) any {
+	if s == nil {
+		return nil
+	}
+	return *s
 }
 
 // blobOrNull keeps no bytes as NULL.

@@ -21,6 +21,9 @@ var changeKinds = [...]domain.EventKind{
 	8: domain.EventMessageDeleted,
 }
 
+// firstOfMessages is the first kind of changes whose target is a message.
+const firstOfMessages = 7
+
 func changeNumber(kind domain.EventKind) (int64, error) {
 	if i := slices.Index(changeKinds[:], kind); i > 0 {
 		return int64(i), nil
@@ -66,11 +69,15 @@ func (r *reader) Events(q ports.EventQuery) ([]domain.Event, error) {
 	if q.Through == 0 {
 		q.Through = math.MaxInt64
 	}
-	messages, err := r.messageEvents(room, q)
+	told, err := r.seqAt(room, q.After)
 	if err != nil {
 		return nil, err
 	}
-	changes, err := r.changeEvents(room, q)
+	messages, err := r.messageEvents(room, q, told)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := r.changeEvents(room, q, told)
 	if err != nil {
 		return nil, err
 	}
@@ -93,16 +100,13 @@ func mergeEvents(a, b []domain.Event, limit int) []domain.Event {
 	return merged
 }
 
-func (r *reader) messageEvents(room *room, q ports.EventQuery) ([]domain.Event, error) {
-	after, err := r.seqAt(room, q.After)
-	if err != nil {
-		return nil, err
-	}
+// messageEvents are the messages of the stretch; told is the last one below it.
+func (r *reader) messageEvents(room *room, q ports.EventQuery, told int64) ([]domain.Event, error) {
 	through, err := r.seqAt(room, q.Through)
 	if err != nil {
 		return nil, err
 	}
-	found, err := r.after(room, max(after, q.MinSeq-1), through, q.Limit)
+	found, err := r.after(room, max(told, q.MinSeq-1), through, q.Limit)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -123,15 +127,18 @@ type change struct {
 }
 
 // changesAfter joins the membership that a change of members (kinds 4 to 6) names, and leaves out changes of messages
-// (kinds 7 and 8) below a seq.
+// (kinds 7 and 8) that lie above one seq and below another.
 const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColumns + ` FROM room_changes c
 	LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 	LEFT JOIN users u ON u.number = m.user
-	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target >= ?) ORDER BY c.rev LIMIT 0 + ?`
+	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target <= ? OR c.target >= ?)
+	ORDER BY c.rev LIMIT 0 + ?`
 
-func (r *reader) changeEvents(room *room, q ports.EventQuery) ([]domain.Event, error) {
+// changeEvents are the changes of the stretch; told is the last message below it.
+func (r *reader) changeEvents(room *room, q ports.EventQuery, told int64) ([]domain.Event, error) {
 	var changes []change
-	err := r.conn.query(changesAfter, args(room.number, q.After, q.Through, q.MinSeq, int64(q.Limit)), func(row row) error {
+	values := args(room.number, q.After, q.Through, told, q.MinSeq, int64(q.Limit))
+	err := r.conn.query(changesAfter, values, func(row row) error {
 		c := change{rev: row.int(0), kind: row.int(1), target: row.int(2), at: row.int(3)}
 		if !row.null(4) {
 			c.member = scanMember(row[5:], domain.UserID(row.text(4)))
@@ -142,9 +149,13 @@ func (r *reader) changeEvents(room *room, q ports.EventQuery) ([]domain.Event, e
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
+	changed, err := r.changedMessages(room, changes)
+	if err != nil {
+		return nil, err
+	}
 	events := make([]domain.Event, 0, len(changes))
 	for _, c := range changes {
-		e, err := r.changeEvent(room, c)
+		e, err := r.changeEvent(room, c, changed)
 		if err != nil {
 			return nil, err
 		}
@@ -153,26 +164,49 @@ func (r *reader) changeEvents(room *room, q ports.EventQuery) ([]domain.Event, e
 	return events, nil
 }
 
+// changedMessages are the messages that changes name, by seq.
+func (r *reader) changedMessages(room *room, changes []change) (map[int64]domain.Message, error) {
+	var places []int64
+	for _, c := range changes {
+		if c.kind >= firstOfMessages {
+			places = append(places, position(room.number, c.target))
+		}
+	}
+	if len(places) == 0 {
+		return nil, nil
+	}
+	found, _, err := r.messagesAt(places)
+	if err != nil {
+		return nil, err
+	}
+	changed := make(map[int64]domain.Message, len(found))
+	for _, m := range found {
+		m.Room = room.ID
+		changed[m.Seq] = m
+	}
+	return changed, nil
+}
+
 // changeEvent tells a change with its target as it is now.
-func (r *reader) changeEvent(room *room, c change) (domain.Event, error) {
+func (r *reader) changeEvent(room *room, c change, changed map[int64]domain.Message) (domain.Event, error) {
 	if c.kind < 1 || c.kind >= int64(len(changeKinds)) {
 		return domain.Event{}, fmt.Errorf("sqlite: unknown kind of change %d", c.kind)
 	}
 	e := domain.Event{Tenant: r.tenantID, Room: room.ID, Rev: c.rev, Kind: changeKinds[c.kind], At: fromMillis(c.at)}
 	switch e.Kind {
 	case domain.EventMemberAdded, domain.EventMemberRemoved, domain.EventMemberUpdated:
-		if e.Member = c.member; c.member == nil {
+		if e.Member, e.Members = c.member, room.Members; c.member == nil {
 			return e, fmt.Errorf("sqlite: change %d names a membership that does not exist", c.rev)
 		}
 	case domain.EventMessageEdited, domain.EventMessageDeleted:
-		found, err := r.messagesOf(room.ID, messageAt, args(position(room.number, c.target)), 1)
-		if err != nil {
-			return e, err
-		}
-		if len(found) == 0 {
+		m, ok := changed[c.target]
+		if !ok {
 			return e, fmt.Errorf("sqlite: change %d names a message that does not exist", c.rev)
 		}
-		e.Message = &found[0]
+		e.Message = &m
+	case domain.EventRoomCreated:
+		state := room.Room
+		e.State, e.Members = &state, room.Members
 	default:
 		state := room.Room
 		e.State = &state

@@ -85,7 +85,7 @@ type standing struct {
 	highest domain.Mark
 }
 
-const standings = `SELECT d.seen, k.device, k.delivered_seq, k.delivered_rev, k.read_seq FROM users u
+const standings = `SELECT d.seen, k.device, k.delivered_seq, k.delivered_rev FROM users u
 	LEFT JOIN devices d ON d.user = u.number AND d.device = ? LEFT JOIN marks k ON k.user = u.number AND k.room = ?
 	WHERE u.number = ? AND u.tenant = ?`
 
@@ -96,7 +96,7 @@ func (t *tx) standing(r *room, user int64, m domain.Member, device domain.Device
 		if row.null(1) {
 			return nil
 		}
-		mark := domain.Mark{DeliveredSeq: row.int(2), DeliveredRev: row.int(3), ReadSeq: row.int(4)}
+		mark := domain.Mark{DeliveredSeq: row.int(2), DeliveredRev: row.int(3)}
 		if domain.DeviceID(row.text(1)) == device {
 			at.own = &mark
 		}
@@ -112,15 +112,43 @@ func (t *tx) standing(r *room, user int64, m domain.Member, device domain.Device
 // keepPlaces writes down the place of the user's other known devices that had none of their own in the room: it was
 // the user's highest, which is about to rise without them.
 func (t *tx) keepPlaces(r *room, user int64, device domain.DeviceID, highest domain.Mark) error {
-	return t.put(`INSERT INTO marks (user, room, device, delivered_seq, delivered_rev, read_seq)
-		SELECT d.user, ?, d.device, ?, ?, ? FROM devices d WHERE d.user = ? AND d.device <> ?
+	return t.put(`INSERT INTO marks (user, room, device, delivered_seq, delivered_rev)
+		SELECT d.user, ?, d.device, ?, ? FROM devices d WHERE d.user = ? AND d.device <> ?
 		ON CONFLICT (user, room, device) DO NOTHING`,
-		r.number, highest.DeliveredSeq, highest.DeliveredRev, highest.ReadSeq, user, string(device))
+		r.number, highest.DeliveredSeq, highest.DeliveredRev, user, string(device))
 }
 
 func (t *tx) putMark(r *room, user int64, device domain.DeviceID, mark domain.Mark) error {
-	return t.put(`INSERT INTO marks (user, room, device, delivered_seq, delivered_rev, read_seq) VALUES (?, ?, ?, ?, ?, ?)
+	return t.put(`INSERT INTO marks (user, room, device, delivered_seq, delivered_rev) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (user, room, device) DO UPDATE SET delivered_seq = excluded.delivered_seq,
-		delivered_rev = excluded.delivered_rev, read_seq = excluded.read_seq`,
-		user, r.number, string(device), mark.DeliveredSeq, mark.DeliveredRev, mark.ReadSeq)
+		delivered_rev = excluded.delivered_rev`,
+		user, r.number, string(device), mark.DeliveredSeq, mark.DeliveredRev)
+}
+
+// RaiseRead implements ports.MarkWriter.
+func (t *tx) RaiseRead(id domain.RoomID, user domain.UserID, seq int64) (int64, error) {
+	if err := t.ready(); err != nil {
+		return 0, err
+	}
+	r, member, err := t.access(id, user)
+	if err != nil {
+		return 0, err
+	}
+	if member == nil {
+		return 0, domain.ErrMemberNotFound
+	}
+	if seq <= member.ReadSeq {
+		return member.ReadSeq, nil
+	}
+	number, err := t.user(user)
+	if err != nil {
+		return 0, err
+	}
+	raised := *member
+	raised.ReadSeq = seq
+	if err := t.put("UPDATE members SET read_seq = ? WHERE room = ? AND user = ?", seq, r.number, number); err != nil {
+		return 0, err
+	}
+	t.w.cache.members.put(memberKey{r.number, number}, &raised)
+	return seq, nil
 }

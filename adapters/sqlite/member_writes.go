@@ -9,8 +9,8 @@ import (
 // placeBits leaves room for the members of one change: those who join together keep the order they were named in.
 const placeBits = 7
 
-// insertMember makes a user a member at a position, or an active one again; i is the place among those who join by
-// the same change.
+// insertMember makes a user a member at a position, or an active one again, whose read mark stays; i is the place among
+// those who join by the same change.
 func (t *tx) insertMember(r *room, m domain.Member, rev int64, i int) error {
 	user, err := t.ensureUser(m.User)
 	if err != nil {
@@ -50,8 +50,12 @@ func (t *tx) AddMember(id domain.RoomID, user domain.UserID, role domain.Role, a
 		return domain.Member{}, err
 	}
 	r := t.change(found)
+	r.Members++
 	joined := domain.Member{
 		User: user, Role: role, State: domain.Active, JoinedAt: at, JoinedSeq: r.LastSeq, JoinedRev: r.LastRev,
+	}
+	if member != nil {
+		joined.ReadSeq = member.ReadSeq
 	}
 	rev, err := t.step(r, domain.EventMemberAdded, number, at)
 	if err != nil {
@@ -104,6 +108,9 @@ func (t *tx) updateMember(id domain.RoomID, user domain.UserID, kind domain.Even
 		return domain.Member{}, err
 	}
 	r := t.change(found)
+	if !changed.IsActive() {
+		r.Members--
+	}
 	rev, err := t.step(r, kind, number, at)
 	if err != nil {
 		return domain.Member{}, err
@@ -130,5 +137,5 @@ func (t *tx) storeMember(r *room, user int64, m domain.Member) error {
 }
 
 func (t *tx) emitMember(r *room, kind domain.EventKind, rev int64, at time.Time, m domain.Member) {
-	t.emit(domain.Event{Room: r.ID, Rev: rev, Kind: kind, At: at, Member: &m})
+	t.emit(domain.Event{Room: r.ID, Rev: rev, Kind: kind, At: at, Member: &m, Members: r.Members})
 }

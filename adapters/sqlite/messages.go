@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -120,9 +121,18 @@ func (r *reader) messagesOf(room domain.RoomID, query string, values []driver.Va
 	return found, err
 }
 
+// messagesAt finds messages by their places with one statement; each comes once.
+func (r *reader) messagesAt(places []int64) (found []domain.Message, rows []numbers, err error) {
+	list, err := json.Marshal(places)
+	if err != nil {
+		return nil, nil, err
+	}
+	return r.messages("SELECT "+messageColumns+" FROM messages x WHERE x.pos IN (SELECT value FROM json_each(?))",
+		args(string(list)), len(places))
+}
+
 const (
 	messageByID = "SELECT " + messageColumns + " FROM messages x WHERE x.id = ? AND x.pos BETWEEN ? AND ?"
-	messageAt   = "SELECT " + messageColumns + " FROM messages x WHERE x.pos = ?"
 	pageAfter   = "SELECT " + messageColumns + " FROM messages x WHERE x.pos > ? AND x.pos <= ? ORDER BY x.pos LIMIT 0 + ?"
 	pageBefore  = "SELECT " + messageColumns + " FROM messages x WHERE x.pos < ? AND x.pos > ? ORDER BY x.pos DESC LIMIT 0 + ?"
 )

@@ -10,8 +10,8 @@ import (
 const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
 		coalesce(k.delivered_seq, (SELECT max(delivered_seq) FROM marks WHERE user = m.user AND room = m.room), m.joined_seq),
 		coalesce(k.delivered_rev, (SELECT max(delivered_rev) FROM marks WHERE user = m.user AND room = m.room), m.joined_rev),
-		coalesce(k.read_seq, (SELECT max(read_seq) FROM marks WHERE user = m.user AND room = m.room), 0), ` + memberColumns + `
-	FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
+		r.members, r.deleted IS NOT NULL, ` + memberColumns + `
+	FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
 	LEFT JOIN marks k ON k.user = m.user AND k.room = m.room AND k.device = ?
 	WHERE m.user = ? AND m.state = 1 ORDER BY r.active DESC, r.number DESC`
 
@@ -28,24 +28,41 @@ func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Place
 	if err != nil {
 		return ports.Places{}, err
 	}
+	var waiting []ports.Removal
 	err = r.conn.query(placesOf, args(r.tenant, string(device), number), func(row row) error {
-		places.Rooms = append(places.Rooms, scanPlace(row, user))
+		p, removed := scanPlace(row, user)
+		if removed {
+			waiting = append(waiting, ports.Removal{Room: p.Room, LeftRev: p.LastRev})
+			return nil
+		}
+		places.Rooms = append(places.Rooms, p)
 		return nil
 	})
 	if err != nil || !places.Known {
 		return places, err
 	}
-	err = r.addRemovals(&places, number, learned)
-	return places, err
+	if err := r.addRemovals(&places, number, learned); err != nil {
+		return places, err
+	}
+	addWaiting(&places, waiting)
+	return places, nil
 }
 
-func scanPlace(row row, user domain.UserID) ports.Place {
-	p := ports.Place{
-		LastSeq: row.int(1), LastRev: row.int(2), Member: *scanMember(row[6:], user),
-		Mark: domain.Mark{DeliveredSeq: row.int(3), DeliveredRev: row.int(4), ReadSeq: row.int(5)},
+// addWaiting adds rooms that were removed and whose purge has not come to the user's membership. They are told until it
+// has, and again then: only then do they count.
+func addWaiting(places *ports.Places, waiting []ports.Removal) {
+	room := ports.MaxRemovals - len(places.Removed)
+	places.Removed = append(places.Removed, waiting[:min(len(waiting), room)]...)
+}
+
+// scanPlace is a room of the user's; removed: it was removed, and nobody has a place in it any more.
+func scanPlace(row row, user domain.UserID) (p ports.Place, removed bool) {
+	p = ports.Place{
+		LastSeq: row.int(1), LastRev: row.int(2), Members: row.int(5), Member: *scanMember(row[7:], user),
+		Mark: domain.Mark{DeliveredSeq: row.int(3), DeliveredRev: row.int(4)},
 	}
 	copy(p.Room[:], row.blob(0))
-	return p
+	return p, row.int(6) != 0
 }
 
 // counters are the user's counter, and what the device has learned of it.

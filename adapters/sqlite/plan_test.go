@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -15,9 +16,11 @@ func useEverything(t *testing.T) interface {
 	Plans() map[string][]string
 } {
 	t.Helper()
-	s := withTenant(t)
+	clock := &clock{now}
+	s := openStore(t, sqlite.Config{Clock: clock})
+	makeTenant(t, s)
 	ctx := t.Context()
-	room := makeRoom(t, s, "alice", "bob")
+	room, gone := makeRoom(t, s, "alice", "bob"), makeRoom(t, s, "alice")
 	m := send("alice", "hello")
 	m.Draft.ClientID, m.Fingerprint = "c1", m.Draft.Fingerprint()
 	first := appendTo(t, s, room.ID, m)
@@ -45,7 +48,11 @@ func useEverything(t *testing.T) interface {
 		_, e8 := r.Idempotency("bob", key.Key, now)
 		_, e9 := r.SeqAt(room.ID, 1)
 		_, _ = r.RoomByKey("none")
-		return firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9)
+		_, e10 := r.User("alice")
+		_, e11 := r.RoomMates("alice", []domain.UserID{"bob"})
+		_, e12 := r.RoomMates("", []domain.UserID{"bob"})
+		_, e13 := r.SmallRooms("alice", 100)
+		return firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13)
 	}
 	for range 2 {
 		if _, err := s.Append(ctx, tenant, in, reply.Decide); err != nil {
@@ -61,7 +68,13 @@ func useEverything(t *testing.T) interface {
 		_, e3 := tx.RemoveMember(room.ID, "carol", now)
 		e4 := errors.Join(tx.SeeDevice("alice", "old", 1, now.AddDate(-30, 0, 0)), tx.SeeDevice("alice", "phone", 1, now))
 		_, e5 := tx.RaiseMark(room.ID, "alice", "phone", domain.Mark{DeliveredSeq: 1})
-		return firstError(reading(tx), e1, e2, e3, e4, e5)
+		_, e6 := tx.RaiseRead(room.ID, "alice", 1)
+		_, e7 := tx.EditMessage(domain.Message{ID: first.Message.ID, Room: room.ID, Content: "edited", EditedAt: now})
+		_, e8 := tx.DeleteMessage(domain.Message{ID: first.Message.ID, Room: room.ID, DeletedAt: now})
+		_, e9 := tx.UpdateRoom(room, now)
+		e10 := errors.Join(tx.PutUser(domain.User{ID: "alice"}), tx.SawUsers([]domain.UserID{"alice"}, now))
+		e11 := tx.RemoveRoom(gone.ID, now)
+		return firstError(reading(tx), e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11)
 	})
 	see(t, s, "old", now.AddDate(-30, 0, 0))
 	_, e12 := s.Sweep(ctx)
@@ -75,9 +88,14 @@ func useEverything(t *testing.T) interface {
 	e7 := s.TouchKeys(ctx, map[string]time.Time{"key_1": now})
 	e8 := s.RevokeKey(ctx, tenant, domain.APIKey, "key_1", now)
 	_, e9 := s.UpdateTenant(ctx, tenant, func(t domain.Tenant) (domain.Tenant, error) { return t, nil })
+	_, e13 := s.Purge(ctx)
+	e14 := s.AddUsage(ctx, map[domain.TenantID]domain.Usage{tenant: {Month: "2026-03", Messages: 1}})
+	_, e15 := s.Usage(ctx, tenant, 10)
+	clock.now = clock.now.Add(domain.DeviceMemory * time.Hour)
+	_, e16 := s.Purge(ctx)
 	e10 := s.DeleteTenant(ctx, tenant, now)
-	_, e11 := s.PurgeDeleted(ctx)
-	if err := firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, s.Probe(ctx)); err != nil {
+	_, e11 := s.Purge(ctx)
+	if err := firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15, e16, s.Probe(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	plans, err := s.Plans(ctx)
@@ -103,7 +121,7 @@ func firstError(errs ...error) error {
 func TestNoStatementScansATable(t *testing.T) {
 	t.Parallel()
 	plans := useEverything(t).Plans()
-	if len(plans) < 40 {
+	if len(plans) < 60 {
 		t.Errorf("only %d statements were looked at", len(plans))
 	}
 	for query, plan := range plans {
@@ -138,7 +156,7 @@ func scans(step string) bool {
 	if !strings.HasPrefix(step, "SCAN ") {
 		return false
 	}
-	for _, harmless := range []string{"CONSTANT ROW", "VIRTUAL TABLE", "INDEX tenants_"} {
+	for _, harmless := range []string{"CONSTANT ROW", "VIRTUAL TABLE", "(subquery", "INDEX tenants_"} {
 		if strings.Contains(step, harmless) {
 			return false
 		}

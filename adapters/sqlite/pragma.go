@@ -9,6 +9,16 @@ import (
 // pragmas are settings and the value that reading each back must give.
 type pragmas map[string]any
 
+// option is a setting that is set by a name and read back as a number.
+type option struct {
+	name  string
+	value int64
+}
+
+// secureDeleteFast overwrites what is deleted wherever that costs no further page. Whole pages that become free keep
+// what they held until they are used again.
+var secureDeleteFast = option{"FAST", 2}
+
 const (
 	mmapSize         = 256 << 20
 	journalSizeLimit = 64 << 20
@@ -37,7 +47,8 @@ func commonPragmas(unsafe bool) pragmas {
 
 func writerPragmas(unsafe bool) pragmas {
 	p := commonPragmas(unsafe)
-	p["cache_size"] = int64(-16384) // KiB
+	p["cache_size"] = int64(-16384)      // KiB
+	p["secure_delete"] = secureDeleteFast // a text that was edited or deleted is overwritten in the page it stood in
 	return p
 }
 
@@ -66,6 +77,9 @@ func (p pragmas) set(c *conn) error {
 }
 
 func (c *conn) pragma(name string, value any) error {
+	if n, ok := value.(option); ok {
+		value = n.name
+	}
 	_, err := c.first(fmt.Sprintf("PRAGMA %s = %v", name, value), nil, func(row) {})
 	if err != nil {
 		return fmt.Errorf("set %s: %w", name, err)
@@ -80,8 +94,12 @@ func (p pragmas) verify(c *conn) error {
 		if _, err := c.first("PRAGMA "+name, nil, func(r row) { got = r[0] }); err != nil {
 			return fmt.Errorf("read %s back: %w", name, err)
 		}
-		if got != p[name] {
-			return fmt.Errorf("sqlite: pragma %s is %v and not %v: the store cannot keep its promises here", name, got, p[name])
+		want := p[name]
+		if n, ok := want.(option); ok {
+			want = n.value
+		}
+		if got != want {
+			return fmt.Errorf("sqlite: pragma %s is %v and not %v: the store cannot keep its promises here", name, got, want)
 		}
 	}
 	return nil

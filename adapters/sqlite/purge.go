@@ -3,18 +3,16 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"time"
 )
 
-// PurgeDeleted implements ports.TenantWriter.
-func (s *Store) PurgeDeleted(ctx context.Context) (more bool, err error) {
+// Purge implements ports.Purger.
+func (s *Store) Purge(ctx context.Context) (more bool, err error) {
 	err = s.submit(ctx, operator, func(t *tx) error {
-		p := purge{t: t, left: maxSweep}
+		p := purge{t: t, left: maxSweep, now: s.cfg.Clock.Now()}
 		for p.left > 0 {
-			tenant, found, err := p.one("SELECT number FROM tenants WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1")
+			found, err := p.next()
 			if err != nil || !found {
-				return err
-			}
-			if err := p.tenant(tenant); err != nil {
 				return err
 			}
 		}
@@ -28,6 +26,30 @@ func (s *Store) PurgeDeleted(ctx context.Context) (more bool, err error) {
 type purge struct {
 	t    *tx
 	left int64
+	now  time.Time
+}
+
+// next deals with what is first to go, as far as the allowance goes, and reports whether there was anything.
+func (p *purge) next() (bool, error) {
+	tenant, found, err := p.one("SELECT number FROM tenants WHERE deleted IS NOT NULL ORDER BY deleted LIMIT 1")
+	if err == nil && found {
+		return true, p.tenant(tenant)
+	}
+	if err != nil {
+		return false, err
+	}
+	room, found, err := p.removed()
+	if err == nil && found {
+		return true, p.contents(room)
+	}
+	if err != nil {
+		return false, err
+	}
+	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= ? ORDER BY purged LIMIT 1", unseenSince(p.now))
+	if err == nil && found {
+		return true, p.tombstone(tombstone)
+	}
+	return false, err
 }
 
 func (p *purge) one(query string, values ...driver.Value) (number int64, found bool, err error) {
@@ -40,8 +62,13 @@ func (p *purge) rows(table, key, where string, values ...driver.Value) error {
 	if p.left <= 0 {
 		return nil
 	}
-	n, err := p.t.remove("DELETE FROM "+table+" WHERE "+key+" IN (SELECT "+key[1:len(key)-1]+" FROM "+table+" WHERE "+where+
+	return p.spend("DELETE FROM "+table+" WHERE "+key+" IN (SELECT "+key[1:len(key)-1]+" FROM "+table+" WHERE "+where+
 		" LIMIT 0 + ?)", append(values, p.left)...)
+}
+
+// spend runs a statement and takes the rows it changed from the allowance.
+func (p *purge) spend(query string, values ...driver.Value) error {
+	n, err := p.t.remove(query, values...)
 	p.left -= n
 	return err
 }
@@ -76,19 +103,21 @@ func (p *purge) tenant(tenant int64) error {
 }
 
 func (p *purge) room(tenant, room int64) error {
+	if err := p.log(room); err != nil {
+		return err
+	}
+	if err := p.rows("members", "(room, user)", "room = ?", room); err != nil {
+		return err
+	}
+	return p.rows("rooms", "(number)", "number = ? AND tenant = ?", room, tenant)
+}
+
+// log removes a room's messages and changes.
+func (p *purge) log(room int64) error {
 	if err := p.rows("messages", "(pos)", "pos BETWEEN ? AND ?", position(room, 0), position(room, maxSeq)); err != nil {
 		return err
 	}
-	for _, table := range []string{"room_changes", "members"} {
-		key := "(room, rev)"
-		if table == "members" {
-			key = "(room, user)"
-		}
-		if err := p.rows(table, key, "room = ?", room); err != nil {
-			return err
-		}
-	}
-	return p.rows("rooms", "(number)", "number = ? AND tenant = ?", room, tenant)
+	return p.rows("room_changes", "(room, rev)", "room = ?", room)
 }
 
 // device removes a device with its marks, the device last.
@@ -111,7 +140,7 @@ func (p *purge) user(tenant, user int64) error {
 
 func (p *purge) rest(tenant int64) error {
 	for _, of := range []struct{ table, key string }{
-		{"idempotency", "(tenant, user, key)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
+		{"idempotency", "(tenant, user, key)"}, {"usage", "(tenant, month)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
 	} {
 		if err := p.rows(of.table, of.key, "tenant = ?", tenant); err != nil {
 			return err

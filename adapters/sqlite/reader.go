@@ -23,6 +23,8 @@ type source interface {
 	user(domain.UserID) (int64, error)
 	// access is room and the membership of the user, nil when there never was one. The result is shared: read only.
 	access(domain.RoomID, domain.UserID) (*room, *domain.Member, error)
+	// unread counts what a member has not read, up to domain.MaxUnread.
+	unread(reading) (int64, error)
 	// name is the user of a number.
 	name(number int64) (domain.UserID, error)
 }
@@ -31,6 +33,7 @@ type source interface {
 type view struct {
 	reader
 	names  *names
+	counts *counts
 	recent [8]named // users named lately, by the low bits of their number: no lock for each row of a page
 	last   *room    // the latest room found: the next question is usually about it
 	done   bool

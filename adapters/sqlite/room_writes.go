@@ -14,6 +14,7 @@ func (t *tx) CreateRoom(draft domain.Room, members []domain.Member) (domain.Room
 	if err := t.checkKey(draft.UniqueKey); err != nil {
 		return domain.Room{}, err
 	}
+	draft.Members = int64(len(members))
 	made, err := t.insertRoom(draft)
 	if err != nil {
 		return domain.Room{}, err
@@ -23,7 +24,7 @@ func (t *tx) CreateRoom(draft domain.Room, members []domain.Member) (domain.Room
 		return domain.Room{}, err
 	}
 	for i, m := range members {
-		m.JoinedSeq, m.JoinedRev = 0, 0
+		m.JoinedSeq, m.JoinedRev, m.ReadSeq = 0, 0, 0
 		if err := t.insertMember(made, m, rev, i); err != nil {
 			return domain.Room{}, err
 		}
@@ -40,6 +41,7 @@ func (t *tx) emitCreated(made *room, members []domain.Member) {
 	}
 	t.emit(domain.Event{
 		Room: made.ID, Rev: made.LastRev, Kind: domain.EventRoomCreated, At: made.CreatedAt, State: &state, Users: users,
+		Members: made.Members,
 	})
 }
 
@@ -59,14 +61,10 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 	draft.LastSeq, draft.LastRev = 0, 0
 	draft.FirstSeq = max(draft.FirstSeq, 1)
 	made := &room{Room: draft, tenant: t.tenant, active: millis(draft.CreatedAt), dirty: true}
-	var name any
-	if draft.Name != nil {
-		name = *draft.Name
-	}
 	result, err := t.write(`INSERT INTO rooms (id, tenant, type, first_seq, last_seq, last_rev, changes, active, created,
-		unique_key, name, metadata) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?)`,
+		unique_key, name, metadata, members) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?)`,
 		draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active, millis(draft.CreatedAt),
-		textOrNull(draft.UniqueKey), name, blobOrNull(draft.Metadata))
+		textOrNull(draft.UniqueKey), pointerOrNull(draft.Name), blobOrNull(draft.Metadata), draft.Members)
 	if isCheck(err) { // the table's only CHECK: the numbers of rooms are used up
 		t.w.log.Error("no room can be made any more", "error", err)
 		return nil, domain.ErrUnavailable
@@ -79,6 +77,58 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 	}
 	t.w.cache.rooms.put(draft.ID, made)
 	return made, nil
+}
+
+// UpdateRoom implements ports.RoomWriter.
+func (t *tx) UpdateRoom(to domain.Room, at time.Time) (domain.Room, error) {
+	if err := t.ready(); err != nil {
+		return domain.Room{}, err
+	}
+	found, err := t.room(to.ID)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	r := t.change(found)
+	r.Name, r.Metadata = to.Name, to.Metadata
+	rev, err := t.step(r, domain.EventRoomUpdated, nil, at)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	err = t.put("UPDATE rooms SET name = ?, metadata = ? WHERE number = ? AND tenant = ?",
+		pointerOrNull(r.Name), blobOrNull(r.Metadata), r.number, r.tenant)
+	if err != nil {
+		return domain.Room{}, err
+	}
+	state := r.Room
+	t.emit(domain.Event{Room: r.ID, Rev: rev, Kind: domain.EventRoomUpdated, At: at, State: &state})
+	return r.Room, nil
+}
+
+// RemoveRoom implements ports.RoomWriter. It writes the counters itself, those of earlier jobs of the batch too: the
+// room is no more among those that the end of the batch writes.
+func (t *tx) RemoveRoom(id domain.RoomID, at time.Time) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	found, err := t.room(id)
+	if err != nil {
+		return err
+	}
+	last := *found
+	rev, err := t.step(&last, domain.EventRoomRemoved, nil, at)
+	if err != nil {
+		return err
+	}
+	last.UniqueKey, last.Name, last.Metadata, last.Members = "", nil, nil, 0
+	err = t.put(`UPDATE rooms SET deleted = ?, unique_key = NULL, name = NULL, metadata = NULL, members = 0,
+		last_seq = ?, last_rev = ?, changes = ?, active = ? WHERE number = ? AND tenant = ?`,
+		millis(at), last.LastSeq, last.LastRev, last.changes, last.active, last.number, last.tenant)
+	if err != nil {
+		return err
+	}
+	t.w.cache.rooms.put(id, nil)
+	t.emit(domain.Event{Room: id, Rev: rev, Kind: domain.EventRoomRemoved, At: at, State: &last.Room})
+	return nil
 }
 
 // step takes the room's next rev for a change and stores the change in the room's log. r must be the job's own.

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"database/sql/driver"
 	"encoding/hex"
-	"encoding/json"
 	"strings"
 
 	"github.com/chatapi/chatapi/domain"
@@ -57,11 +56,11 @@ const (
 	roomsOf    = "SELECT " + roomColumns + `, coalesce(
 			(SELECT k.delivered_seq FROM marks k WHERE k.user = m.user AND k.room = m.room AND k.device = ?),
 			(SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
-			m.joined_seq)
+			m.joined_seq), max(m.read_seq, m.joined_seq), m.user
 		FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
 		WHERE m.user = ? AND m.state = 1`
-	roomsAll  = "SELECT " + roomColumns + ", 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
-	roomsOpen = "SELECT " + roomColumns + `, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
+	roomsAll  = "SELECT " + roomColumns + ", 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
+	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
 		AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room = r.number AND m.user = ? AND m.state = 1)`
 	ofType = " AND r.type = ?"
 )
@@ -79,20 +78,30 @@ func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
 		return nil, err
 	}
 	var rooms []*room
+	var reads []reading
 	var out []domain.RoomSummary
 	err = r.conn.query(query, values, func(row row) error {
 		found := scanRoom(row)
 		rooms = append(rooms, found)
+		reads = append(reads, reading{
+			memberKey: memberKey{found.number, row.int(roomWidth + 2)}, base: row.int(roomWidth + 1),
+			lastSeq: found.LastSeq, lastRev: found.LastRev,
+		})
 		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.int(roomWidth)})
 		return nil
 	})
-	if err != nil {
-		return nil, err
+	if err != nil || q.Open {
+		return out, err
 	}
-	if q.Open {
-		return out, nil
+	if err := r.addLastMessages(rooms, out); err != nil || q.User == "" {
+		return out, err
 	}
-	return out, r.addLastMessages(rooms, out)
+	for i, at := range reads {
+		if out[i].Unread, err = r.source.unread(at); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // prepareList makes the rows say what memory knows, for statements that read counters from them.
@@ -148,12 +157,7 @@ func (r *reader) addLastMessages(rooms []*room, out []domain.RoomSummary) error 
 	if len(places) == 0 {
 		return nil
 	}
-	list, err := json.Marshal(places)
-	if err != nil {
-		return err
-	}
-	found, rows, err := r.messages("SELECT "+messageColumns+" FROM messages x WHERE x.pos IN (SELECT value FROM json_each(?))",
-		args(string(list)), len(places))
+	found, rows, err := r.messagesAt(places)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ type Store struct {
 	epoch    domain.Epoch
 	readers  *readers
 	names    *names
+	counts   *counts
 	tenants  *tenantNumbers
 	queue    *queue
 	writer   *writer
@@ -44,6 +45,8 @@ var (
 	_ ports.CommitLog    = (*Store)(nil)
 	_ ports.Tenants      = (*Store)(nil)
 	_ ports.TenantWriter = (*Store)(nil)
+	_ ports.Purger       = (*Store)(nil)
+	_ ports.Meters       = (*Store)(nil)
 	_ ports.Keys         = (*Store)(nil)
 	_ ports.KeyWriter    = (*Store)(nil)
 	_ ports.Prober       = (*Store)(nil)
@@ -69,7 +72,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, path: path, log: cfg.Logger, lock: lock, names: newNames(), tenants: newTenantNumbers(), queue: newQueue(),
+		cfg: cfg, path: path, log: cfg.Logger, lock: lock, names: newNames(), counts: newCounts(), tenants: newTenantNumbers(),
+		queue:   newQueue(),
 		drained: make(chan struct{}), lost: make(chan struct{}),
 	}
 	if err := s.start(ctx); err != nil {

@@ -68,8 +68,8 @@ func TestForgottenDevicesAreSweptInSteps(t *testing.T) {
 	for range rooms {
 		room := makeRoom(t, s, "alice")
 		err := s.Update(t.Context(), tenant, func(tx ports.Tx) error {
-			_, e1 := tx.RaiseMark(room.ID, "alice", "old", domain.Mark{ReadSeq: 1})
-			_, e2 := tx.RaiseMark(room.ID, "alice", "older", domain.Mark{ReadSeq: 2})
+			_, e1 := tx.RaiseMark(room.ID, "alice", "old", domain.Mark{DeliveredSeq: 1})
+			_, e2 := tx.RaiseMark(room.ID, "alice", "older", domain.Mark{DeliveredSeq: 2})
 			return errors.Join(e1, e2)
 		})
 		if err != nil {
@@ -125,8 +125,8 @@ func TestMarksAreBoundedHoweverManyDevicesConfirm(t *testing.T) {
 	for i := range int64(60) {
 		device := domain.DeviceID(fmt.Sprint("device ", i))
 		err := s.Update(t.Context(), tenant, func(tx ports.Tx) error {
-			_, e1 := tx.RaiseMark(room.ID, "alice", device, domain.Mark{DeliveredSeq: i, ReadSeq: 1})
-			_, e2 := tx.RaiseMark(other.ID, "alice", device, domain.Mark{ReadSeq: i})
+			_, e1 := tx.RaiseMark(room.ID, "alice", device, domain.Mark{DeliveredSeq: i})
+			_, e2 := tx.RaiseMark(other.ID, "alice", device, domain.Mark{DeliveredSeq: i + 1})
 			return errors.Join(e1, e2)
 		})
 		if err != nil {

@@ -101,7 +101,7 @@ func (s *Store) View(ctx context.Context, tenant domain.TenantID, fn func(ports.
 		if err := c.run("BEGIN"); err != nil {
 			return err
 		}
-		v := &view{names: s.names}
+		v := &view{names: s.names, counts: s.counts}
 		v.reader = reader{conn: c, source: v, tenant: number, tenantID: tenant}
 		defer v.end()
 		return fn(v)

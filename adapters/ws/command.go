@@ -27,12 +27,18 @@ type fields struct {
 	Epoch    string     `json:"epoch"`
 	Rooms    []standing `json:"rooms"`
 	Cursor   string     `json:"cursor"`
+	Token    string     `json:"token"`
 }
 
 // standing is where a returning client says it stands in a room.
 type standing struct {
 	RoomID string   `json:"room_id"`
 	Rev    *api.Int `json:"rev"`
+}
+
+// isMetered reports whether a command is counted with the tenant's calls; all others count against their socket.
+func (c *command) isMetered() bool {
+	return c.Type == "send_message" || c.Type == "typing.start" || c.Type == "typing.stop"
 }
 
 // decode reads a command. When it is wrong, what could be read of type and request_id is still there, so that the
@@ -70,6 +76,15 @@ func (f *fields) room() (domain.RoomID, error) {
 		return id, domain.ErrRoomNotFound
 	}
 	return id, nil
+}
+
+// receipt is the room and the message number up to which a client confirms something.
+func (f *fields) receipt() (domain.RoomID, int64, error) {
+	room, err := f.room()
+	if err == nil && f.Seq == nil {
+		err = domain.Invalid("seq", "seq is required")
+	}
+	return room, number(f.Seq), err
 }
 
 // resume is what the resume frame says. Ids that no room can have are of no use to anybody and left out.

@@ -53,6 +53,40 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 			failed("8", "VALIDATION_ERROR", "room_id is required", "room_id")},
 		{"ack of an impossible room", `{"type":"ack","request_id":"9","room_id":"nonsense","seq":1}`,
 			failed("9", "NOT_FOUND", "Not found", "")},
+		{"read", `{"type":"read","request_id":"r1","room_id":"` + room + `","seq":3}`,
+			map[string]any{"type": "reply", "request_id": "r1", "data": map[string]any{"success": true}}},
+		{"read, in data", `{"type":"read","request_id":"r2","data":{"room_id":"` + room + `","seq":4}}`,
+			map[string]any{"type": "reply", "request_id": "r2", "data": map[string]any{"success": true}}},
+		{"read above", `{"type":"read","request_id":"r3","room_id":"` + room + `","seq":101}`,
+			failed("r3", "VALIDATION_ERROR", "seq must be between 0 and the room's last_seq", "seq")},
+		{"read without seq", `{"type":"read","request_id":"r4","data":{"room_id":"` + room + `"}}`,
+			failed("r4", "VALIDATION_ERROR", "seq is required", "seq")},
+		{"read without room", `{"type":"read","request_id":"r5","seq":1}`,
+			failed("r5", "VALIDATION_ERROR", "room_id is required", "room_id")},
+		{"read of a strange room", `{"type":"read","request_id":"r6","room_id":"` + strange + `","seq":1}`,
+			failed("r6", "AUTHORIZATION_ERROR", "You are not a member of this room", "")},
+		{"typing.start", `{"type":"typing.start","request_id":"t1","room_id":"` + room + `"}`,
+			map[string]any{"type": "reply", "request_id": "t1", "data": map[string]any{"success": true}}},
+		{"typing.stop, in data", `{"type":"typing.stop","request_id":"t2","data":{"room_id":"` + room + `"}}`,
+			map[string]any{"type": "reply", "request_id": "t2", "data": map[string]any{"success": true}}},
+		{"typing in a strange room", `{"type":"typing.start","room_id":"` + strange + `"}`,
+			failed("", "AUTHORIZATION_ERROR", "You are not a member of this room", "")},
+		{"typing nowhere", `{"type":"typing.stop","request_id":"t3"}`,
+			failed("t3", "VALIDATION_ERROR", "room_id is required", "room_id")},
+		{"auth without a token", `{"type":"auth","request_id":"a1"}`,
+			failed("a1", "VALIDATION_ERROR", "token is required", "token")},
+		{"auth with another user's token", `{"type":"auth","request_id":"a2","token":"bob's"}`,
+			failed("a2", "AUTHENTICATION_ERROR", "The token is not this socket's user's", "token")},
+		{"auth with another tenant's token", `{"type":"auth","request_id":"a3","token":"elsewhere"}`,
+			failed("a3", "AUTHENTICATION_ERROR", "The token is not this socket's user's", "token")},
+		{"auth with an expired token", `{"type":"auth","request_id":"a4","data":{"token":"expired"}}`,
+			failed("a4", "AUTHENTICATION_ERROR", "The token has expired", "")},
+		{"auth with nonsense", `{"type":"auth","request_id":"a5","token":"nonsense"}`,
+			failed("a5", "AUTHENTICATION_ERROR", "Invalid or missing credentials", "")},
+		{"auth with a ticket", `{"type":"auth","request_id":"a6","token":"wst_1"}`,
+			map[string]any{"type": "reply", "request_id": "a6", "data": map[string]any{"expires_at": nil}}},
+		{"auth with a ticket again", `{"type":"auth","request_id":"a7","token":"wst_1"}`,
+			failed("a7", "AUTHENTICATION_ERROR", "Invalid or missing credentials", "")},
 		{"subscribe", `{"type":"subscribe","request_id":"10","room_id":"` + room + `"}`,
 			map[string]any{"type": "reply", "request_id": "10", "data": map[string]any{
 				"room_id": room, "last_seq": 7.0, "last_rev": 9.0, "truncated": []any{}}}},
@@ -67,7 +101,7 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 		{"late resume", `{"type":"resume","request_id":"14","epoch":"e","rooms":[]}`,
 			failed("14", "VALIDATION_ERROR", "resume is the first frame, after ?resume=1, and no other", "type")},
 		{"unknown type", `{"type":"dance","request_id":"15"}`,
-			failed("15", "VALIDATION_ERROR", "unknown type; known are send_message, ack, subscribe, resume, ping", "type")},
+			failed("15", "VALIDATION_ERROR", "unknown type; known are send_message, ack, read, typing.start, typing.stop, subscribe, resume, auth, ping", "type")},
 		{"no type", `{"request_id":"16"}`, failed("16", "VALIDATION_ERROR", "type is required", "type")},
 		{"a field of the wrong type", `{"type":"ack","request_id":"17","room_id":5,"seq":1}`,
 			failed("17", "VALIDATION_ERROR", "room_id must be a string", "room_id")},
@@ -84,7 +118,10 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
-	if diff := cmp.Diff([]string{"phone/1/2"}, f.acks.acks); diff != "" {
+	for _, want := range []string{"typing start", "typing stop", "renew "} {
+		f.rooms.peer(0).await(t, want)
+	}
+	if diff := cmp.Diff([]string{"phone/1/2", "read by phone/3/0", "read by phone/4/0"}, f.acks.acks); diff != "" {
 		t.Errorf("acks (-want +got):\n%s", diff)
 	}
 }
@@ -223,15 +260,79 @@ func TestFloodsAreClosed(t *testing.T) {
 	}
 }
 
-func TestSendsAreNotCountedAsFlood(t *testing.T) {
+func TestSendsAndTypingAreNotCountedAsFlood(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	c := f.dial(t, "").greeted()
-	for range 500 {
+	for range 250 {
 		c.say(`{"type":"send_message","room_id":"` + room + `","content":"x"}`)
+		c.say(`{"type":"typing.start","room_id":"` + room + `"}`)
 	}
 	c.say(`{"type":"ping"}`)
 	if got := c.next(); got["type"] != "pong" {
 		t.Fatalf("got %v, want a pong", got)
+	}
+}
+
+func TestFramesOverTheTenantsRateAreRefusedAndTheSocketLives(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.rates.frames = 2
+	c := f.dial(t, "").greeted()
+	c.say(`{"type":"send_message","room_id":"` + room + `","content":"x"}`)
+	c.say(`{"type":"typing.start","room_id":"` + room + `"}`)
+	limited := func(id string) map[string]any {
+		want := failed(id, "RATE_LIMIT_EXCEEDED", "Rate limit exceeded: try again shortly", "")
+		want["retry_after_ms"] = 252.0
+		return want
+	}
+	for _, test := range []struct {
+		frame string
+		want  map[string]any
+	}{
+		{`{"type":"send_message","request_id":"1","room_id":"` + room + `","content":"y"}`, limited("1")},
+		{`{"type":"send_message","data":{"room_id":"` + room + `","content":"z"}}`, limited("")},
+		{`{"type":"typing.start","request_id":"2","room_id":"` + room + `"}`, limited("2")},
+		{`{"type":"typing.stop","request_id":"3","room_id":"` + room + `"}`, limited("3")},
+		{`{"type":"ack","request_id":"4","room_id":"` + room + `","seq":1}`,
+			map[string]any{"type": "reply", "request_id": "4", "data": map[string]any{"success": true}}},
+		{`{"type":"read","request_id":"5","room_id":"` + room + `","seq":1}`,
+			map[string]any{"type": "reply", "request_id": "5", "data": map[string]any{"success": true}}},
+	} {
+		c.say(test.frame)
+		if diff := cmp.Diff(test.want, c.next()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.frame, diff)
+		}
+	}
+	if diff := cmp.Diff([]string{"x"}, f.sends.contents); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoGoesOnOverTheTenantsRateIsClosed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.rates.frames = 1
+	c := f.dial(t, "").greeted()
+	frame := []byte(`{"type":"send_message","room_id":"` + room + `","content":"x"}`)
+	flood := appendHeader(nil, finText, len(frame))
+	flood[1] |= 0x80
+	flood = append(append(flood, 0, 0, 0, 0), frame...)
+	if _, err := c.NetConn().Write(bytes.Repeat(flood, 200)); err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for {
+		_, raw, err := c.ReadMessage()
+		if websocket.IsCloseError(err, closeFlooding) {
+			break
+		}
+		if err != nil || !bytes.Contains(raw, []byte("RATE_LIMIT_EXCEEDED")) {
+			t.Fatalf("got %s %v, want refusals and close 4429", raw, err)
+		}
+		refused++
+	}
+	if refused < framesPerSecond || refused > 2*framesPerSecond {
+		t.Errorf("%d frames were refused before the close, want about %d", refused, framesPerSecond)
 	}
 }

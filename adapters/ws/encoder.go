@@ -26,38 +26,32 @@ func (Encoder) Event(e domain.Event) ports.Frame {
 	case e.Member != nil:
 		f.User = e.Member.User
 	}
-	f.Bytes = textFrame(func(dst []byte) []byte { return appendEvent(dst, &e) })
+	f.Bytes = textFrame(func(dst []byte) []byte { return api.AppendEvent(dst, &e) })
 	return f
 }
 
-func appendEvent(dst []byte, e *domain.Event) []byte {
-	dst = append(dst, `{"type":"`...)
-	dst = append(dst, e.Kind...)
-	dst = append(dst, `",`...)
-	if e.Message != nil {
-		return append(api.AppendMessageFields(dst, e.Message, e.Rev), '}')
-	}
-	dst = api.AppendRoomID(append(dst, `"room_id":`...), e.Room)
-	dst = strconv.AppendInt(append(dst, `,"rev":`...), e.Rev, 10)
-	if e.State != nil {
-		dst = api.AppendRoom(append(dst, `,"room":`...), e.State)
-	}
-	if e.Member != nil {
-		dst = appendMembership(dst, e.Kind, e.Member)
-	}
-	return append(dst, '}')
+// Hint encodes something that is told and not kept.
+func (Encoder) Hint(h domain.Hint) ports.Frame {
+	return ports.Frame{Room: h.Room, Kind: h.Kind, User: h.User, Bytes: textFrame(func(dst []byte) []byte {
+		dst = append(append(append(dst, `{"type":"`...), h.Kind...), `",`...)
+		if !h.Room.IsZero() {
+			dst = append(api.AppendRoomID(append(dst, `"room_id":`...), h.Room), ',')
+		}
+		return append(appendHint(dst, &h), '}')
+	})}
 }
 
-func appendMembership(dst []byte, kind domain.EventKind, m *domain.Member) []byte {
-	dst = api.AppendString(append(dst, `,"user_id":`...), m.User)
-	if kind == domain.EventMemberRemoved {
-		return dst
+// appendHint appends whom a hint is about, and what it says of them.
+func appendHint(dst []byte, h *domain.Hint) []byte {
+	dst = api.AppendString(append(dst, `"user_id":`...), h.User)
+	switch h.Kind {
+	case domain.HintTyping:
+		return api.AppendString(append(dst, `,"action":`...), h.State)
+	case domain.HintPresence:
+		dst = api.AppendString(append(dst, `,"status":`...), h.State)
+		return api.AppendTime(append(dst, `,"timestamp":`...), h.At)
 	}
-	dst = api.AppendString(append(dst, `,"role":`...), m.Role)
-	if kind == domain.EventMemberAdded {
-		dst = api.AppendTime(append(dst, `,"joined_at":`...), m.JoinedAt)
-	}
-	return dst
+	return strconv.AppendInt(append(dst, `,"seq":`...), h.Seq, 10)
 }
 
 // SyncComplete encodes the end of the replay after a connect. A ping of its own behind it asks for confirmation: every

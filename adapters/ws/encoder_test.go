@@ -95,6 +95,28 @@ func TestEncoderNamesWhatTheFanOutMustKnow(t *testing.T) {
 	}
 }
 
+func TestEncoderMakesTheFramesOfHints(t *testing.T) {
+	t.Parallel()
+	id := knownRoom.String()
+	at := time.Date(2024, 5, 6, 7, 8, 9, 10_000_000, time.UTC)
+	for want, hint := range map[string]domain.Hint{
+		`{"type":"ack.received","room_id":"` + id + `","user_id":"b\"ob","seq":7}`:                             {Kind: domain.HintAcked, Room: knownRoom, User: `b"ob`, Seq: 7},
+		`{"type":"read.received","room_id":"` + id + `","user_id":"bob","seq":0}`:                              {Kind: domain.HintRead, Room: knownRoom, User: "bob"},
+		`{"type":"typing","room_id":"` + id + `","user_id":"bob","action":"start"}`:                            {Kind: domain.HintTyping, Room: knownRoom, User: "bob", State: domain.TypingStarted},
+		`{"type":"typing","room_id":"` + id + `","user_id":"bob","action":"stop"}`:                             {Kind: domain.HintTyping, Room: knownRoom, User: "bob", State: domain.TypingStopped},
+		`{"type":"presence.update","user_id":"bob","status":"offline","timestamp":"2024-05-06T07:08:09.010Z"}`: {Kind: domain.HintPresence, User: "bob", State: domain.PresenceOffline, At: at},
+	} {
+		got := Encoder{}.Hint(hint)
+		if diff := cmp.Diff(want, payload(t, got.Bytes)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		got.Bytes = nil
+		if diff := cmp.Diff(ports.Frame{Room: hint.Room, Kind: hint.Kind, User: hint.User}, got); diff != "" {
+			t.Errorf("what the fan-out must know (-want +got):\n%s", diff)
+		}
+	}
+}
+
 func TestEncoderMakesTheFramesOfAReplay(t *testing.T) {
 	t.Parallel()
 	id := knownRoom.String()

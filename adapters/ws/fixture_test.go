@@ -39,6 +39,7 @@ type fixture struct {
 	rooms  *fakeFanout
 	sends  *fakeMessaging
 	acks   *fakeDelivery
+	rates  *fakeLimits
 	stop   func() // ends Run and waits for it
 	server *httptest.Server
 }
@@ -46,9 +47,9 @@ type fixture struct {
 // newFixture makes a handler and runs it until the test ends, or until stop.
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{auth: &fakeIdentity{}, rooms: &fakeFanout{}, sends: &fakeMessaging{}, acks: &fakeDelivery{}}
+	f := &fixture{auth: &fakeIdentity{}, rooms: &fakeFanout{}, sends: &fakeMessaging{}, acks: &fakeDelivery{}, rates: &fakeLimits{}}
 	f.Handler = newHandler(&Handler{
-		identity: f.auth, fanout: f.rooms, messaging: f.sends, delivery: f.acks,
+		identity: f.auth, fanout: f.rooms, messaging: f.sends, delivery: f.acks, limits: f.rates,
 		clock: wallClock{}, ids: randomIDs{}, log: slog.New(slog.DiscardHandler),
 		cfg: Config{AllowedOrigins: []string{"https://app.example"}},
 	})
@@ -75,12 +76,16 @@ type randomIDs struct{}
 func (randomIDs) NewUUID() domain.UUID { return domain.UUID(uuid.New()) }
 func (randomIDs) Secret(n int) []byte  { return make([]byte, n) }
 
-// fakeIdentity accepts the token "good" of user alice.
+// fakeIdentity accepts the token "good" of user alice, and each ticket once. In auth frames it accepts "fresh", alice's
+// too, and those of others.
 type fakeIdentity struct {
 	mu      sync.Mutex
-	expires time.Time
+	expires time.Time // of "good" and of tickets
+	fresh   time.Time // of "fresh"
+	used    map[string]bool
 	asked   int
-	revoke  int // the call from which on nothing is accepted; 0 = never
+	revoke  int   // the call from which on nothing is accepted; 0 = never
+	confirm error // of Confirm
 }
 
 func (f *fakeIdentity) Authenticate(_ context.Context, c application.Credentials) (application.Caller, error) {
@@ -94,10 +99,70 @@ func (f *fakeIdentity) Authenticate(_ context.Context, c application.Credentials
 		return application.Caller{}, domain.ErrUnauthenticated
 	case c.APIKey == "key":
 		actor.Kind, actor.User = domain.ActorBackend, domain.UserID(c.UserID)
+	case c.Ticket != "" && !f.used[c.Ticket]:
+		f.used = map[string]bool{c.Ticket: true}
+	case c.Bearer == "fresh":
+		actor.Expires, actor.Credential = f.fresh, "key_fresh"
+	case c.Bearer == "bob's":
+		actor.User = "bob"
+	case c.Bearer == "elsewhere":
+		actor.Tenant, tenant.ID = "tenant_2", "tenant_2"
+	case c.Bearer == "expired":
+		return application.Caller{}, domain.ErrTokenExpired
 	case c.Bearer != "good":
 		return application.Caller{}, domain.ErrUnauthenticated
 	}
 	return application.Caller{Actor: actor, Tenant: tenant}, nil
+}
+
+func (f *fakeIdentity) Confirm(context.Context, application.Caller) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.revoke > 0 && f.asked >= f.revoke {
+		return domain.ErrUnauthenticated
+	}
+	return f.confirm
+}
+
+// set changes what the fake says, while sockets ask it.
+func (f *fakeIdentity) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// fakeLimits allows everything until the test says otherwise.
+type fakeLimits struct {
+	mu      sync.Mutex
+	address domain.Allowance // what Address says; the zero value stands for OK
+	frames  int              // how many frames are allowed; 0 = all
+	taken   int
+	failed  []string
+}
+
+func (f *fakeLimits) Address(context.Context, string) domain.Allowance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.address.Limit == 0 {
+		return domain.Allowance{OK: true, Limit: 50, Remaining: 50 - len(f.failed)}
+	}
+	return f.address
+}
+
+func (f *fakeLimits) Failed(_ context.Context, address string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = append(f.failed, address)
+}
+
+func (f *fakeLimits) Frame(context.Context, application.Caller) domain.Allowance {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.taken++; f.frames > 0 && f.taken > f.frames {
+		return domain.Allowance{Limit: 1, RetryAfter: 1500*time.Microsecond + 250*time.Millisecond}
+	}
+	return domain.Allowance{OK: true}
 }
 
 // fakeFanout keeps the peers it made.
@@ -163,6 +228,16 @@ func (p *fakePeer) Subscribe(_ context.Context, room domain.RoomID, after *int64
 	}
 	return application.Subscribed{LastSeq: 7, LastRev: 9, Truncated: &domain.Gap{Room: room, FromSeq: *after + 1, ToSeq: 3}}, nil
 }
+
+func (p *fakePeer) Typing(_ context.Context, room domain.RoomID, action string) error {
+	if room == strangeRoom {
+		return domain.ErrNotMember
+	}
+	p.say("typing " + action)
+	return nil
+}
+
+func (p *fakePeer) Renew(c application.Caller) { p.say("renew " + c.Credential) }
 
 func (p *fakePeer) Drained()   { p.say("drained") }
 func (p *fakePeer) Confirmed() {}
@@ -242,6 +317,13 @@ func (f *fakeDelivery) AckSoon(_ context.Context, _ application.Caller, _ domain
 	defer f.mu.Unlock()
 	f.acks = append(f.acks, fmt.Sprintf("%s/%d/%d", device, seq, rev))
 	return nil
+}
+
+func (f *fakeDelivery) ReadSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq int64) error {
+	if room == strangeRoom {
+		return domain.ErrNotMember
+	}
+	return f.AckSoon(ctx, c, room, "read by "+device, seq, 0)
 }
 
 // client is a socket of a test: gorilla's client, which checks all framing.

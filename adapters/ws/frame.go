@@ -107,7 +107,10 @@ func replyFrame(requestID string, data func(dst []byte) []byte) []byte {
 	})
 }
 
-func errorFrame(e *domain.Error, requestID string) []byte {
+func errorFrame(e *domain.Error, requestID string) []byte { return errorFrameAfter(e, requestID, 0) }
+
+// errorFrameAfter is an error that passes: wait is the time after which a further try has a chance; 0 = not told.
+func errorFrameAfter(e *domain.Error, requestID string, wait time.Duration) []byte {
 	return textFrame(func(dst []byte) []byte {
 		dst = api.AppendString(append(dst, `{"type":"error","code":`...), e.Code)
 		dst = api.AppendString(append(dst, `,"message":`...), e.Message)
@@ -117,7 +120,22 @@ func errorFrame(e *domain.Error, requestID string) []byte {
 		if e.Field != "" {
 			dst = api.AppendString(append(dst, `,"field":`...), e.Field)
 		}
+		if wait > 0 {
+			dst = appendMillis(append(dst, `,"retry_after_ms":`...), wait)
+		}
 		return append(dst, '}')
+	})
+}
+
+// appendMillis appends a time to wait in milliseconds that are long enough.
+func appendMillis(dst []byte, wait time.Duration) []byte {
+	return strconv.AppendInt(dst, (wait + time.Millisecond - 1).Milliseconds(), 10)
+}
+
+// expiringFrame tells that the socket's credential ends soon.
+func expiringFrame(at time.Time) []byte {
+	return textFrame(func(dst []byte) []byte {
+		return append(api.AppendTime(append(dst, `{"type":"token.expiring","expires_at":`...), at), '}')
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/application"
@@ -17,7 +18,8 @@ type answer func(dst []byte) []byte
 // handle carries out one frame and answers it: with a reply if the client asked for one, with an error in any case.
 func (s *Session) handle(data []byte) {
 	c, err := decode(data)
-	if (err != nil || c.Type != "send_message") && !s.spend() {
+	metered := err == nil && c.isMetered()
+	if !metered && !s.spend() {
 		return
 	}
 	if err == nil && s.waiting != (c.Type == "resume") {
@@ -28,7 +30,21 @@ func (s *Session) handle(data []byte) {
 		return
 	}
 	// No context ends a command: once begun it is finished, whether or not the client is still there to hear of it.
-	s.carryOut(context.Background(), &c)
+	ctx := context.Background()
+	if metered && !s.afford(ctx, c.RequestID) {
+		return
+	}
+	s.carryOut(ctx, &c)
+}
+
+// afford takes a command from the tenant's rate. One that is refused counts against the socket: who goes on all the same
+// is closed.
+func (s *Session) afford(ctx context.Context, requestID string) bool {
+	rate := s.h.limits.Frame(ctx, s.caller)
+	if !rate.OK && s.spend() {
+		s.control(errorFrameAfter(domain.ErrRateLimited, requestID, max(rate.RetryAfter, time.Millisecond)))
+	}
+	return rate.OK
 }
 
 func (s *Session) carryOut(ctx context.Context, c *command) {
@@ -59,17 +75,25 @@ func (s *Session) do(ctx context.Context, c *command) (answer, error) {
 		return s.handleSend(ctx, c)
 	case "ack":
 		return s.handleAck(ctx, c)
+	case "read":
+		return s.handleRead(ctx, c)
+	case "typing.start":
+		return s.handleTyping(ctx, c, domain.TypingStarted)
+	case "typing.stop":
+		return s.handleTyping(ctx, c, domain.TypingStopped)
 	case "subscribe":
 		return s.handleSubscribe(ctx, c)
 	case "resume":
 		return s.handleResume(ctx, c)
+	case "auth":
+		return s.handleAuth(ctx, c)
 	case "ping":
 		s.control(pongFrame(c.RequestID))
 		return nil, nil
 	case "":
 		return nil, domain.Invalid("type", "type is required")
 	}
-	return nil, domain.Invalid("type", "unknown type; known are send_message, ack, subscribe, resume, ping")
+	return nil, domain.Invalid("type", "unknown type; known are send_message, ack, read, typing.start, typing.stop, subscribe, resume, auth, ping")
 }
 
 // handleSend returns once the message is durable, so that the messages of one socket keep the order of its frames.
@@ -100,16 +124,32 @@ func appendSent(dst []byte, sent *ports.Appended) []byte {
 
 // handleAck raises the device's mark, durably within a second.
 func (s *Session) handleAck(ctx context.Context, c *command) (answer, error) {
+	room, seq, err := c.receipt()
+	if err != nil {
+		return nil, err
+	}
+	return succeeded, s.h.delivery.AckSoon(ctx, s.caller, room, s.device, seq, number(c.Rev))
+}
+
+// handleRead raises the user's read mark, and the device's mark with it, durably within a second.
+func (s *Session) handleRead(ctx context.Context, c *command) (answer, error) {
+	room, seq, err := c.receipt()
+	if err != nil {
+		return nil, err
+	}
+	return succeeded, s.h.delivery.ReadSoon(ctx, s.caller, room, s.device, seq)
+}
+
+func (s *Session) handleTyping(ctx context.Context, c *command, action string) (answer, error) {
 	room, err := c.room()
 	if err != nil {
 		return nil, err
 	}
-	if c.Seq == nil {
-		return nil, domain.Invalid("seq", "seq is required")
-	}
-	err = s.h.delivery.AckSoon(ctx, s.caller, room, s.device, number(c.Seq), number(c.Rev))
-	return func(dst []byte) []byte { return append(dst, `{"success":true}`...) }, err
+	return succeeded, s.peer.Typing(ctx, room, action)
 }
+
+// succeeded is the data of replies that have nothing more to say.
+func succeeded(dst []byte) []byte { return append(dst, `{"success":true}`...) }
 
 func (s *Session) handleSubscribe(ctx context.Context, c *command) (answer, error) {
 	room, err := c.room()
@@ -151,10 +191,11 @@ func (s *Session) handleResume(ctx context.Context, c *command) (answer, error) 
 	}
 	s.waiting = false
 	s.resumeBy.Store(0)
-	return func(dst []byte) []byte { return append(dst, `{"success":true}`...) }, nil
+	return succeeded, nil
 }
 
-// startFailed closes a socket that could not be seated, or whose replay could not begin.
+// startFailed closes a socket that could not be seated, whose replay could not begin, or of which nobody can say whether
+// its credential is still good.
 func (s *Session) startFailed(err error) error {
 	switch {
 	case errors.Is(err, domain.ErrClosing):
@@ -166,7 +207,7 @@ func (s *Session) startFailed(err error) error {
 	case errors.Is(err, domain.ErrTenantNotFound), domainCode(err) == domain.CodeAuthentication:
 		s.Close(closeToken, "credential revoked")
 	default:
-		s.h.log.Error("replay could not begin", "error", err)
+		s.h.log.Error("socket could not go on", "error", err)
 		s.Close(closeInternal, "the log could not be read")
 	}
 	return errClosed

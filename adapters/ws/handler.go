@@ -3,6 +3,7 @@ package ws
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"sync"
@@ -21,6 +22,7 @@ type Deps struct {
 	Fanout    *application.Fanout
 	Messaging *application.Messaging
 	Delivery  *application.Delivery
+	Limits    *application.Limits
 	Clock     ports.Clock
 	IDs       ports.IDs
 	Logger    *slog.Logger
@@ -31,6 +33,7 @@ type Deps struct {
 type Config struct {
 	AllowedOrigins []string // exact origins of pages that may open sockets, for all tenants; api.AnyOrigin counts only with Dev
 	Dev            bool
+	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 }
 
 // Handler serves /ws. Mount it, Run it, and Drain it before Run's context ends.
@@ -39,6 +42,7 @@ type Handler struct {
 	fanout    fanout
 	messaging messaging
 	delivery  delivery
+	limits    limits
 	clock     ports.Clock
 	ids       ports.IDs
 	log       *slog.Logger
@@ -57,6 +61,7 @@ type Handler struct {
 type (
 	authenticator interface {
 		Authenticate(ctx context.Context, c application.Credentials) (application.Caller, error)
+		Confirm(ctx context.Context, c application.Caller) error
 	}
 	fanout interface {
 		Connect(caller application.Caller, device domain.DeviceID, sink ports.Sink) (peer, error)
@@ -65,6 +70,8 @@ type (
 	peer interface {
 		Start(ctx context.Context, resume *application.Resume) error
 		Subscribe(ctx context.Context, room domain.RoomID, afterSeq *int64) (application.Subscribed, error)
+		Typing(ctx context.Context, room domain.RoomID, action string) error
+		Renew(c application.Caller)
 		Drained()
 		Confirmed()
 		Close()
@@ -75,6 +82,12 @@ type (
 	}
 	delivery interface {
 		AckSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq, rev int64) error
+		ReadSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq int64) error
+	}
+	limits interface {
+		Address(ctx context.Context, address string) domain.Allowance
+		Failed(ctx context.Context, address string)
+		Frame(ctx context.Context, c application.Caller) domain.Allowance
 	}
 )
 
@@ -93,7 +106,7 @@ func (f liveFanout) Connect(caller application.Caller, device domain.DeviceID, s
 func New(d Deps) *Handler {
 	return newHandler(&Handler{
 		identity: d.Identity, fanout: liveFanout{d.Fanout}, messaging: d.Messaging, delivery: d.Delivery,
-		clock: d.Clock, ids: d.IDs, log: d.Logger, cfg: d.Config,
+		limits: d.Limits, clock: d.Clock, ids: d.IDs, log: d.Logger, cfg: d.Config,
 	})
 }
 

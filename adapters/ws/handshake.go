@@ -19,9 +19,16 @@ import (
 )
 
 // ServeHTTP upgrades a request. It answers with a native error instead when the credentials, the origin, a parameter
-// or the handshake are wrong, and returns as soon as the socket stands: what goes on keeps nothing of the request.
+// or the handshake are wrong, or when the client's address has shown too many wrong credentials. It returns as soon as the
+// socket stands: what goes on keeps nothing of the request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	api.SetFixedHeaders(w.Header(), "req_"+h.ids.NewUUID().String())
+	address := api.ClientAddress(r, h.cfg.TrustedProxies)
+	if guesses := h.guesses(w, r, address); !guesses.OK {
+		api.SetRetryAfter(w.Header(), guesses.RetryAfter)
+		h.refuse(w, domain.ErrRateLimited)
+		return
+	}
 	if !h.enter(r.Context()) {
 		h.stats.refused.Add(1)
 		h.refuse(w, errTooManyHandshakes)
@@ -33,6 +40,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked, err := h.admit(r)
+	if domainCode(err) == domain.CodeAuthentication {
+		h.limits.Failed(r.Context(), address)
+		h.guesses(w, r, address)
+	}
 	if err != nil {
 		h.refuse(w, err)
 		return
@@ -68,7 +79,6 @@ func (h *Handler) leave() { <-h.slots }
 
 // admission is what an upgrade asked for and may have.
 type admission struct {
-	given  application.Credentials
 	caller application.Caller
 	device domain.DeviceID
 	resume bool
@@ -80,8 +90,7 @@ func (h *Handler) admit(r *http.Request) (a admission, err error) {
 	if err != nil {
 		return a, err
 	}
-	a.given = application.Credentials(given)
-	a.caller, err = h.identity.Authenticate(r.Context(), a.given)
+	a.caller, err = h.identity.Authenticate(r.Context(), application.Credentials(given))
 	switch {
 	case err != nil:
 		return a, err
@@ -146,7 +155,11 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, a admission) *
 			h.refuseHandshake(w, r, domain.Invalid("", "%s", reason.Error()))
 		},
 	}
-	ws, err := upgrader.Upgrade(hijack, r, http.Header{api.HeaderRequestID: {requestID(w)}})
+	header := http.Header{api.HeaderRequestID: {requestID(w)}}
+	if api.OffersProtocol(r) {
+		header.Set(api.HeaderProtocols, api.SocketProtocol)
+	}
+	ws, err := upgrader.Upgrade(hijack, r, header)
 	if err != nil {
 		return nil
 	}
@@ -199,7 +212,6 @@ func (k *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // newSession makes the session of a connection; nil when the server has begun to drain meanwhile.
 func (h *Handler) newSession(ws *websocket.Conn, k *hijacker, a admission) *Session {
 	s := &Session{h: h, conn: k.conn, ws: ws, in: k.in, caller: a.caller, device: a.device}
-	s.expires = expiry(a.caller.Expires, h.clock.Now())
 	s.heard.Store(h.now())
 	s.raw = rawConn(k.conn)
 	k.wire.s = s
@@ -241,12 +253,14 @@ func rawConn(conn net.Conn) syscall.RawConn {
 func (s *Session) open(ctx context.Context, a admission) {
 	defer func() { go s.read() }()
 	defer s.survive()
-	if err := s.connect(ctx, a.given); err != nil {
+	if err := s.connect(ctx); err != nil {
 		_ = s.startFailed(err)
 		return
 	}
 	id := "conn_" + s.h.ids.NewUUID().String()
 	s.control(connectedFrame(id, s.caller.User, s.device, s.h.fanout.Epoch(), s.h.clock.Now()))
+	s.standOn(s.caller.Expires)
+	s.remind(s.h.clock.Now())
 	if a.resume {
 		s.waiting = true
 		s.resumeBy.Store(s.h.now() + int64(resumeWait))
@@ -258,9 +272,9 @@ func (s *Session) open(ctx context.Context, a admission) {
 	}
 }
 
-// connect registers the session with the fan-out, and asks once more who is calling: a credential that was revoked
+// connect registers the session with the fan-out, and asks once more whether its credential is good: one that was revoked
 // after it was accepted, and before the session could be found and closed, ends here.
-func (s *Session) connect(ctx context.Context, given application.Credentials) error {
+func (s *Session) connect(ctx context.Context) error {
 	connected, err := s.h.fanout.Connect(s.caller, s.device, s)
 	if err != nil {
 		return err
@@ -268,6 +282,5 @@ func (s *Session) connect(ctx context.Context, given application.Credentials) er
 	s.mu.Lock()
 	s.peer = connected
 	s.mu.Unlock()
-	_, err = s.h.identity.Authenticate(ctx, given)
-	return err
+	return s.h.identity.Confirm(ctx, s.caller)
 }

@@ -9,14 +9,16 @@ const (
 
 	pushFrames    = 256       // frames that wait for a socket, before Push refuses
 	pushBytes     = 256 << 10 // bytes of them
-	reserveFrames = 16        // on top for replies, errors and control frames; beyond it the socket is not read
+	hintFrames    = pushFrames / 2
+	hintBytes     = pushBytes / 2 // beyond either, hints are dropped
+	reserveFrames = 16            // on top for replies, errors and control frames; beyond it the socket is not read
 	reserveBytes  = 64 << 10
 
 	writeChunk    = 64 << 10 // the most that one write joins
 	blockingChunk = 16 << 10 // the same where a write waits: one TLS record
 	kernelBuffer  = 64 << 10 // the socket's send buffer in the kernel, which else grows to megabytes a slow reader
 
-	framesPerSecond = 50 // a client's frames but send_message; above it close 4429
+	framesPerSecond = 50 // a client's frames but those of the tenant's rate, and of these the refused ones; above it close 4429
 	maxRequestID    = 64 // bytes
 	maxDiscard      = 1 << 20
 )
@@ -26,8 +28,9 @@ const (
 	maxSilence    = 60 * time.Second
 	maxMessageGap = 10 * time.Second // from a message's first byte to its last
 	resumeWait    = 5 * time.Second
-	closeWait     = 5 * time.Second // from our close frame to the peer's
-	revokedWait   = 2 * time.Second // the same when the credential has ended; the sweeper may add a second
+	expiryNotice  = 60 * time.Second // from token.expiring to the end of the credential
+	closeWait     = 5 * time.Second  // from our close frame to the peer's
+	revokedWait   = 2 * time.Second  // the same when the credential has ended; the sweeper may add a second
 	writeStall    = 10 * time.Second
 	stallGrace    = time.Second // after a stall, for a client that wakes up to see the close code
 

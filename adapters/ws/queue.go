@@ -34,6 +34,11 @@ func (q *queue) fits(frame []byte) bool {
 	return q.list == nil || len(q.list.frames) < pushFrames && q.bytes+len(frame) <= pushBytes
 }
 
+// fitsHint reports whether a frame takes no room that an event may need soon.
+func (q *queue) fitsHint(frame []byte) bool {
+	return q.list == nil || len(q.list.frames) < hintFrames && q.bytes+len(frame) <= hintBytes
+}
+
 // overReserve reports whether not even replies have their place any more.
 func (q *queue) overReserve() bool {
 	return q.len() >= pushFrames+reserveFrames || q.bytes >= pushBytes+reserveBytes

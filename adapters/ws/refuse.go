@@ -47,5 +47,12 @@ func (h *Handler) answer(w http.ResponseWriter, e *domain.Error, status int) {
 	api.WriteError(w, status, e, requestID(w))
 }
 
+// guesses says how many wrong credentials the client's address may still show, and tells so in the headers of a refusal.
+func (h *Handler) guesses(w http.ResponseWriter, r *http.Request, address string) domain.Allowance {
+	a := h.limits.Address(r.Context(), address)
+	api.SetRateLimit(w.Header(), a, h.clock.Now())
+	return a
+}
+
 // requestID is the id of the request being answered.
 func requestID(w http.ResponseWriter) string { return w.Header().Get(api.HeaderRequestID) }

@@ -100,7 +100,7 @@ func TestSessionThatHasEndedIsNotWatched(t *testing.T) {
 func TestAnyOriginIsAllowedInDevelopmentOnly(t *testing.T) {
 	t.Parallel()
 	for _, dev := range []bool{false, true} {
-		h := newHandler(&Handler{identity: &fakeIdentity{}, cfg: Config{AllowedOrigins: []string{"*", "https://app.example"}, Dev: dev}})
+		h := newHandler(&Handler{identity: &fakeIdentity{}, limits: &fakeLimits{}, cfg: Config{AllowedOrigins: []string{"*", "https://app.example"}, Dev: dev}})
 		for origin, want := range map[string]bool{"https://any.where": dev, "https://app.example": true} {
 			r := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "/ws?token=good", nil))
 			r.Header.Set("Origin", origin)

@@ -21,15 +21,14 @@ import (
 // a flusher, or a goroutine of its own while it is slow, writes. It is a ports.Sink.
 type Session struct {
 	// Set once, before the reader and the fan-out know the session.
-	h       *Handler
-	conn    net.Conn
-	raw     syscall.RawConn // nil when conn cannot be written without waiting
-	ws      *websocket.Conn // reads from a wire around conn
-	in      *bufio.Reader   // what ws reads through
-	caller  application.Caller
-	device  domain.DeviceID
-	peer    peer      // nil when the fan-out refused the socket
-	expires time.Time // of the credential; zero = never
+	h      *Handler
+	conn   net.Conn
+	raw    syscall.RawConn    // nil when conn cannot be written without waiting
+	ws     *websocket.Conn    // reads from a wire around conn
+	in     *bufio.Reader      // what ws reads through
+	caller application.Caller // who opened it; auth changes the credential and its end, never the user
+	device domain.DeviceID
+	peer   peer // nil when the fan-out refused the socket
 
 	// The reader's.
 	budget    *rate.Limiter // nil until the first frame that counts
@@ -43,6 +42,9 @@ type Session struct {
 	closeBy  atomic.Int64 // when the connection ends, whatever the peer does
 	watched  atomic.Bool  // the sweeper looks every second
 
+	// When the credential ends, in Unix milliseconds; 0 = never. It changes under mu, by auth.
+	expires atomic.Int64
+
 	place place    // the registry's
 	next  *Session // the ready list's
 
@@ -50,6 +52,7 @@ type Session struct {
 	out        queue
 	writing    bool          // on the ready list, or being written: never by two at once
 	overflowed bool          // a Push was refused, and the queue has not emptied since
+	warned     bool          // the client was told that the credential ends soon
 	handling   bool          // a command is under way
 	sendingTo  domain.RoomID // the room of a send under way; zero = none
 	leaving    bool          // close when it is done
@@ -86,14 +89,34 @@ func (s *Session) Push(f ports.Frame) bool {
 	return true
 }
 
+// Hint queues a frame that may be lost: a socket that is behind, or is being caught up, goes without it.
+func (s *Session) Hint(f ports.Frame) {
+	s.mu.Lock()
+	if s.closing || s.dead {
+		s.mu.Unlock()
+		return
+	}
+	if s.overflowed || !s.out.fitsHint(f.Bytes) {
+		s.mu.Unlock()
+		s.h.stats.dropped.Add(1)
+		return
+	}
+	s.enqueue(f.Bytes)
+}
+
 // Close ends the socket with a close frame behind what is queued; the peer has 5 s to answer it. Whose credential has
 // ended gets nothing more but that frame, and is gone within 3 s.
 func (s *Session) Close(code int, reason string) {
+	s.mu.Lock()
+	s.shut(code, reason)
+}
+
+// shut is Close for who holds mu, and unlocks it.
+func (s *Session) shut(code int, reason string) {
 	wait := closeWait
 	if code == closeToken {
 		wait = revokedWait
 	}
-	s.mu.Lock()
 	if !s.beginClose(code, wait) {
 		s.mu.Unlock()
 		return

@@ -1,114 +1,125 @@
 package ws
 
 import (
-	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
+	"github.com/chatapi/chatapi/test/frames"
 )
 
-// schemas are those of the AsyncAPI file, its last section: JSON schemas of the kind OpenAPI has.
-func schemas(t *testing.T) openapi3.Schemas {
+func spec(t *testing.T) *frames.Spec {
 	t.Helper()
-	_, section, found := bytes.Cut(api.AsyncAPI, []byte("\n  schemas:\n"))
-	if !found {
-		t.Fatal("the file has no schemas")
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(append([]byte("openapi: 3.1.0\ncomponents:\n  schemas:\n"), section...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return doc.Components.Schemas
+	return must(frames.Load())
 }
 
-// checkFrame holds a frame against the schema of its type, and looks for fields that the schema does not have.
-func checkFrame(t *testing.T, all openapi3.Schemas, raw []byte) {
-	t.Helper()
-	var frame map[string]any
-	if err := json.Unmarshal(raw, &frame); err != nil {
-		t.Fatal(err)
-	}
-	kind, _ := frame["type"].(string)
-	schema := all[kind]
-	if schema == nil {
-		t.Errorf("frames of type %q are not specified: %s", kind, raw)
-		return
-	}
-	if err := schema.Value.VisitJSON(frame, openapi3.EnableJSONSchema2020()); err != nil {
-		t.Errorf("%s: %v", raw, err)
-	}
-	known := slices.Collect(maps.Keys(schema.Value.Properties))
-	for _, part := range schema.Value.AllOf {
-		known = slices.AppendSeq(known, maps.Keys(part.Value.Properties))
-	}
-	for name := range frame {
-		if !slices.Contains(known, name) {
-			t.Errorf("%s: field %q is not specified", raw, name)
-		}
-	}
-}
-
+// TestFramesAreAsSpecified makes every frame there is: none is missing here that is specified.
 func TestFramesAreAsSpecified(t *testing.T) {
 	t.Parallel()
-	all := schemas(t)
+	now := wallClock{}.Now()
 	name := "general"
 	message := &domain.Message{
 		Sender: "bob", SenderType: domain.SenderUser, Seq: 3, Rev: 9, Content: "hi", Meta: []byte(`{"k":1}`), ClientID: "c",
-		ReplyTo: domain.MessageID{1}, CreatedAt: wallClock{}.Now(), EditedAt: wallClock{}.Now(), DeletedAt: wallClock{}.Now(),
+		ReplyTo: domain.MessageID{1}, CreatedAt: now, EditedAt: now,
 	}
-	member := &domain.Member{User: "eve", Role: domain.RoleAdmin, JoinedAt: wallClock{}.Now()}
+	deleted := message.Tombstone(now)
+	member := &domain.Member{User: "eve", Role: domain.RoleAdmin, JoinedAt: now}
+	group := &domain.Room{Type: domain.RoomGroup, Name: &name, Metadata: []byte(`{}`)}
 	gaps := []domain.Gap{{FromSeq: 1, ToSeq: 2}}
+	made := map[string]bool{}
 	for _, frame := range []ports.Frame{
 		Encoder{}.Event(domain.Event{Kind: domain.EventMessage, Rev: 9, Message: message}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventMessage, Rev: 9, Message: &deleted}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventMessageEdited, Rev: 9, Message: message}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventMessageDeleted, Rev: 9, Message: &deleted}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventRoomCreated, State: &domain.Room{Type: domain.RoomDM, UniqueKey: "dm:a:b"}}),
-		Encoder{}.Event(domain.Event{Kind: domain.EventRoomCreated, State: &domain.Room{Type: domain.RoomGroup, Name: &name, Metadata: []byte(`{}`)}}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventRoomCreated, State: group}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventRoomUpdated, State: group}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberAdded, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberRemoved, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberUpdated, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventRoomRemoved}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintAcked, Room: knownRoom, User: "bob", Seq: 7}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintRead, Room: knownRoom, User: "bob", Seq: 7}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintTyping, Room: knownRoom, User: "bob", State: domain.TypingStarted}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintTyping, Room: knownRoom, User: "bob", State: domain.TypingStopped}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintPresence, User: "bob", State: domain.PresenceOnline, At: now}),
+		Encoder{}.Hint(domain.Hint{Kind: domain.HintPresence, User: "bob", State: domain.PresenceOffline, At: now}),
 		Encoder{}.SyncComplete(ports.SyncReport{Rooms: 1, Messages: 2, Cursor: "c", Truncated: gaps}),
 		Encoder{}.ResyncRequired("e", []domain.RoomID{knownRoom}),
-		{Bytes: connectedFrame("conn_1", "alice", "", "e", wallClock{}.Now())},
+		{Bytes: connectedFrame("conn_1", "alice", "", "e", now)},
 		{Bytes: replyFrame("r", func(dst []byte) []byte { return appendSent(dst, &ports.Appended{Message: *message, Duplicate: true}) })},
+		{Bytes: replyFrame("r", succeeded)},
 		{Bytes: errorFrame(domain.Invalid("field", "wrong"), "r")},
 		{Bytes: errorFrame(errInternal, "")},
+		{Bytes: errorFrameAfter(domain.ErrRateLimited, "r", time.Millisecond)},
+		{Bytes: expiringFrame(now)},
 		{Bytes: pongFrame("")},
 		{Bytes: pongFrame("r")},
 		{Bytes: shutdownFrame(maxReconnect)},
 	} {
-		checkFrame(t, all, []byte(payload(t, frame.Bytes)))
+		raw := []byte(payload(t, frame.Bytes))
+		if err := frames.Check(raw); err != nil {
+			t.Error(err)
+		}
+		var head struct{ Type string }
+		_ = json.Unmarshal(raw, &head)
+		made[head.Type] = true
+	}
+	want := slices.Sorted(maps.Keys(spec(t).FromServer))
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(made))); diff != "" {
+		t.Errorf("specified types (-) and those made here (+):\n%s", diff)
 	}
 }
 
-// TestCommandsAreAsSpecified: every field of the client's frames is read, and none that is not specified.
+// TestCommandsAreAsSpecified: every field of the client's frames is read, and none that is not specified; every type is
+// known, and named to those who send another.
 func TestCommandsAreAsSpecified(t *testing.T) {
 	t.Parallel()
-	all := schemas(t)
-	specified := map[string]bool{}
-	for _, kind := range commandTypes {
-		for name := range all[kind].Value.Properties {
+	specified, types := map[string]bool{}, []string{}
+	for kind, schema := range spec(t).FromClient {
+		types = append(types, kind)
+		for name := range schema.Properties {
 			specified[name] = true
 		}
 	}
-	read := []string{
-		"type", "request_id", "room_id", "content", "meta", "client_id", "reply_to", "seq", "rev", "after_seq", "epoch", "rooms", "cursor",
-	}
-	for _, name := range read {
-		if !specified[name] {
-			t.Errorf("%s is read and not specified", name)
+	read := map[string]bool{}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[command]()) {
+		if tag := field.Tag.Get("json"); tag != "" && tag != "data" {
+			read[tag] = true
 		}
-		delete(specified, name)
 	}
-	if len(specified) > 0 {
-		t.Errorf("specified and not read: %v", specified)
+	if diff := cmp.Diff(specified, read); diff != "" {
+		t.Errorf("specified (-) and read (+) fields:\n%s", diff)
+	}
+	_, err := (&Session{}).do(t.Context(), &command{Type: "dance"})
+	_, named, _ := strings.Cut(fmt.Sprint(err), "known are ")
+	known := strings.Split(strings.TrimSuffix(named, " (type)"), ", ")
+	slices.Sort(types)
+	slices.Sort(known)
+	if diff := cmp.Diff(types, known); diff != "" {
+		t.Errorf("specified (-) and known (+) types:\n%s", diff)
 	}
 }
 
-var commandTypes = []string{"resume", "send_message", "ack", "subscribe", "ping"}
+func TestCloseCodesAreSpecified(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{
+		closeGoingAway, closeProtocol, closeNotText, closeNotUTF8, closePolicy, closeTooBig, closeInternal, closeTryLater,
+		closeToken, closeNoProgress, closeFlooding,
+	} {
+		if !strings.Contains(string(api.AsyncAPI), fmt.Sprintf("\n    | %d | ", code)) {
+			t.Errorf("close code %d is not specified", code)
+		}
+	}
+}

@@ -3,8 +3,6 @@ package ws
 import (
 	"context"
 	"time"
-
-	"github.com/chatapi/chatapi/domain"
 )
 
 // sweep is the one timer of all sockets. Each second it pings a thirtieth of them, and looks at those for which
@@ -59,7 +57,7 @@ func (s *Session) soonOver(now int64, today time.Time) bool {
 	if heard := s.heard.Load(); heard != 0 && now+int64(pingEvery) > heard+int64(maxSilence) {
 		return true
 	}
-	return !s.expires.IsZero() && s.expires.Sub(today) <= pingEvery
+	return s.left(today) <= expiryNotice+pingEvery
 }
 
 // rewatch closes the gap between reading begun and taking the session off the list.
@@ -69,16 +67,17 @@ func (s *Session) rewatch() {
 	}
 }
 
-// check ends what is over.
+// check tells of what ends soon, and ends what is over.
 func (s *Session) check(now int64, today time.Time) {
+	s.remind(today)
 	closeBy, resumeBy, begun, heard := s.closeBy.Load(), s.resumeBy.Load(), s.begun.Load(), s.heard.Load()
 	switch {
 	case closeBy != 0:
 		if now >= closeBy {
 			s.hangUp()
 		}
-	case !s.expires.IsZero() && !today.Before(s.expires):
-		s.Close(closeToken, "token expired")
+	case s.left(today) <= 0:
+		s.expire(today)
 	case resumeBy != 0 && now >= resumeBy:
 		s.Close(closePolicy, "no resume frame within 5 s")
 	case begun != 0 && now-begun >= int64(maxMessageGap):
@@ -86,12 +85,4 @@ func (s *Session) check(now int64, today time.Time) {
 	case heard != 0 && now-heard >= int64(maxSilence):
 		s.Close(closePolicy, "silent for 60 s")
 	}
-}
-
-// expiry is when a credential's socket ends: at the token's exp, or for one accepted after that, with the leeway.
-func expiry(expires, now time.Time) time.Time {
-	if expires.IsZero() || now.Before(expires) {
-		return expires
-	}
-	return expires.Add(domain.TokenLeeway)
 }

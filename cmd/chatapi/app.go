@@ -17,7 +17,9 @@ import (
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
+	"github.com/chatapi/chatapi/web"
 )
 
 // app is the server with everything it needs, joined and not started.
@@ -29,6 +31,9 @@ type app struct {
 	tenancy  *application.Tenancy
 	delivery *application.Delivery
 	fanout   *application.Fanout
+	presence *application.Presence
+	hints    *application.Hints
+	usage    *application.Usage
 	upkeep   *application.Upkeep
 	sockets  *ws.Handler
 	draining *drainFlag
@@ -97,21 +102,32 @@ func newIdentityConfig(cfg *Config) application.IdentityConfig {
 	return application.IdentityConfig{MasterKey: cfg.MasterAPIKey.Reveal(), JWTSecret: cfg.JWTSecret.Reveal()}
 }
 
-// newFanout joins the fan-out to the commit log before anything can be written.
+// newFanout joins the fan-out, and the count of messages, to the commit log before anything can be written.
 func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder,
-	delivery *application.Delivery, clock ports.Clock, log *slog.Logger) *application.Fanout {
-	f := application.NewFanout(store, epoch, bus, enc, delivery, clock, log,
+	delivery *application.Delivery, presence *application.Presence, hints *application.Hints, usage *application.Usage, clock ports.Clock,
+	log *slog.Logger) *application.Fanout {
+	f := application.NewFanout(store, epoch, bus, enc, delivery, presence, hints, usage, clock, log,
 		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser})
-	commits.OnCommit(f.Committed)
+	commits.OnCommit(func(events []domain.Event) {
+		usage.Committed(events)
+		f.Committed(events)
+	})
 	return f
 }
 
+func newLimitsConfig(cfg *Config) application.LimitsConfig {
+	return application.LimitsConfig{PerSecond: cfg.DefaultRateLimit}
+}
+
 func newSocketConfig(cfg *Config) ws.Config {
-	return ws.Config{AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev}
+	return ws.Config{AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Dev: cfg.Dev}
 }
 
 func newRESTConfig(cfg *Config) httpapi.Config {
-	return httpapi.Config{Version: version(), AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev}
+	return httpapi.Config{
+		Version: version(), AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev, TrustedProxies: cfg.TrustedProxies,
+		DefaultRateLimit: cfg.DefaultRateLimit,
+	}
 }
 
 // drainFlag says whether the server is stopping.
@@ -125,19 +141,20 @@ type (
 )
 
 func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, r *observe.Registry) publicHandler {
-	d.Draining, d.WebSocket = draining.set.Load, sockets
+	d.Draining, d.WebSocket, d.Docs = draining.set.Load, sockets, web.Docs()
 	return publicHandler{observe.Requests(httpapi.New(d), r)}
 }
 
 // newOperator serves the operator's routes to whoever may open the socket. The routes ask for a master key as always;
 // theirs is made here, known to nobody, and put on every request.
 func newOperator(d httpapi.Deps, draining *drainFlag, mint *minter, keys ports.Keys, tenants ports.Tenants, tokens ports.Tokens,
-	sealer ports.Sealer, clock ports.Clock) operatorHandler {
+	tickets ports.Tickets, sealer ports.Sealer, ids ports.IDs, clock ports.Clock) operatorHandler {
 	random := make([]byte, minSecret)
 	_, _ = rand.Read(random) // never fails: the runtime ends the process instead
 	key := hex.EncodeToString(random)
-	d.Draining = draining.set.Load
-	d.Identity = application.NewIdentity(keys, tenants, tokens, sealer, clock, application.IdentityConfig{MasterKey: key})
+	d.Draining, d.Docs = draining.set.Load, http.NotFoundHandler()
+	d.Identity = application.NewIdentity(keys, tenants, tokens, tickets, sealer, ids, clock,
+		application.IdentityConfig{MasterKey: key})
 	rest := httpapi.New(d)
 	mux := http.NewServeMux()
 	mux.Handle("POST "+mintPath, mint)

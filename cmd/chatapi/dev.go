@@ -50,14 +50,14 @@ func writePrivate(path, text string) error {
 
 // printDemo prints what to paste next.
 func printDemo(out io.Writer, address, key string) {
-	_, _ = fmt.Fprintf(out, demoText, "http://"+address, "ws://"+address, key)
+	_, _ = fmt.Fprintf(out, demoText, "http://"+address, key)
 }
 
 const demoText = `
 ChatAPI runs at %[1]s with a demo tenant. Paste this into another terminal:
 
   URL=%[1]s
-  KEY=%[3]s
+  KEY=%[2]s
 
   # a room of alice and bob
   ROOM=$(curl -s "$URL/rooms?if_exists=return" -H "X-API-Key: $KEY" -H "X-User-Id: alice" \
@@ -69,9 +69,8 @@ ChatAPI runs at %[1]s with a demo tenant. Paste this into another terminal:
     -H "Content-Type: application/json" -d '{"content":"Hello, Bob!"}'; echo
   curl -s $URL/rooms/$ROOM/messages -H "X-API-Key: $KEY" -H "X-User-Id: bob"; echo
 
-Be bob and watch what alice sends: open %[1]s/health in a browser, and in its console:
-
-  s = new WebSocket("%[2]s/ws?api_key=%[3]s&user_id=bob"); s.onmessage = e => console.log(e.data)
+Try the whole API at %[1]s/docs. Be bob and watch what alice sends: open %[1]s/docs/socket
+in a browser, with the key above and the user bob.
 
 The API key is kept, and the data too, until you delete the data directory. Stop with Ctrl-C.
 

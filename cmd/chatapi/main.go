@@ -21,6 +21,7 @@ type commands struct {
 	Tenant  tenantCommand  `cmd:"" help:"Make, list, show and delete tenants."`
 	Key     keyCommand     `cmd:"" help:"Make and revoke a tenant's keys."`
 	Token   tokenCommand   `cmd:"" help:"Mint a JWT for a user."`
+	Migrate migrateCommand `cmd:"" help:"Show the store's schema, or bring it up to date."`
 	Config  configCommand  `cmd:"" help:"Print the effective configuration, secrets masked."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is healthy."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -18,10 +18,12 @@ func newAppender(store *sqlite.Store, r *observe.Registry) *observe.Appender {
 }
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
-func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler, log *slog.Logger) adminHandler {
+func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler,
+	limits *application.Limits, log *slog.Logger) adminHandler {
 	observe.Stats(r, store.Stats, storeMetrics...)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
+	observe.Stats(r, limits.Stats, limitMetrics...)
 	return adminHandler{observe.Admin(r, log)}
 }
 
@@ -58,6 +60,8 @@ var fanoutMetrics = []observe.Metric[application.FanoutStats]{
 		func(s application.FanoutStats) float64 { return float64(s.Received) }),
 	counter("fanout_pushed_total", "Frames handed to sockets.",
 		func(s application.FanoutStats) float64 { return float64(s.Pushed) }),
+	counter("fanout_hints_total", "Frames of typing, receipts and presence offered to sockets.",
+		func(s application.FanoutStats) float64 { return float64(s.Hints) }),
 	counter("fanout_overflows_total", "Frames that a full socket queue refused.",
 		func(s application.FanoutStats) float64 { return float64(s.Overflows) }),
 	counter("fanout_catchups_total", "Stretches of a room's log read from the store.",
@@ -68,6 +72,15 @@ var fanoutMetrics = []observe.Metric[application.FanoutStats]{
 		func(s application.FanoutStats) float64 { return float64(s.Rooms) }),
 	gauge("fanout_tail_bytes", "Frames of active rooms kept in memory.",
 		func(s application.FanoutStats) float64 { return float64(s.TailBytes) }),
+}
+
+var limitMetrics = []observe.Metric[application.LimitsStats]{
+	counter("limits_taken_total", "Calls and frames within their tenant's rate.",
+		func(s application.LimitsStats) float64 { return float64(s.Taken) }),
+	counter("limits_refused_total", "Calls and frames over their tenant's rate.",
+		func(s application.LimitsStats) float64 { return float64(s.Refused) }),
+	counter("limits_addresses_barred_total", "Times that a client address was found to have shown too many wrong credentials.",
+		func(s application.LimitsStats) float64 { return float64(s.Addresses) }),
 }
 
 var socketMetrics = []observe.Metric[ws.Stats]{
@@ -82,6 +95,8 @@ var socketMetrics = []observe.Metric[ws.Stats]{
 		func(s ws.Stats) float64 { return float64(s.Writes) }),
 	counter("sockets_slow_total", "Times a socket did not take at once what there was.",
 		func(s ws.Stats) float64 { return float64(s.Slow) }),
+	counter("sockets_hints_dropped_total", "Frames of typing, receipts and presence that slow sockets went without.",
+		func(s ws.Stats) float64 { return float64(s.Dropped) }),
 	counter("sockets_closed_lost_total", "Sockets that were lost without a close frame.", closes(1006)),
 	counter("sockets_closed_slow_total", "Sockets closed because their writes stood still (4408).", closes(4408)),
 	counter("sockets_closed_flooding_total", "Sockets closed because their client flooded (4429).", closes(4429)),

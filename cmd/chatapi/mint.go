@@ -81,14 +81,14 @@ func (m *minter) mint(ctx context.Context, in mintRequest) (mintAnswer, error) {
 
 // newestKey is the live signing key that was made last.
 func (m *minter) newestKey(ctx context.Context, tenant domain.TenantID) (kid string, err error) {
-	_, keys, err := m.Tenancy.Get(ctx, tenant)
+	found, err := m.Tenancy.Get(ctx, tenant)
 	if errors.Is(err, domain.ErrTenantNotFound) {
 		return "", fmt.Errorf(noTenant, tenant)
 	}
 	if err != nil {
 		return "", err
 	}
-	for _, key := range keys { // oldest first
+	for _, key := range found.Keys { // oldest first
 		if key.Kind == domain.SigningKey && key.RevokedAt.IsZero() {
 			kid = key.ID
 		}

@@ -56,7 +56,7 @@ func TestWhatIsToBePastedWorks(t *testing.T) {
 	p := m.serve("--dev")
 	until(t, "the demo is printed", func() bool { return strings.Contains(p.out.String(), "Ctrl-C") })
 	_, printed, _ := strings.Cut(p.out.String(), "another terminal:\n")
-	printed, _, _ = strings.Cut(printed, "Be bob")
+	printed, _, _ = strings.Cut(printed, "Try the whole API")
 	_, block, _ := strings.Cut(document(t, "README.md"), "They look like this:\n\n```sh\n")
 	block, _, _ = strings.Cut(block, "```")
 	block = strings.ReplaceAll(block, "http://127.0.0.1:8080", p.base)

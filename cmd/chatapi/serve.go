@@ -88,12 +88,18 @@ func (a *app) prepare(ctx context.Context) (demoKey string, err error) {
 // the fan-out last.
 func (a *app) startCore() (stop func()) {
 	sockets := a.start("sockets", a.sockets.Run)
+	presence := a.start("presence", a.presence.Run)
 	marks := a.start("delivery marks", a.delivery.Run)
+	hints := a.start("hints", a.hints.Run)
+	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
 		sockets()
+		presence()
 		marks()
+		hints()
+		usage()
 		upkeep()
 		fanout()
 	}

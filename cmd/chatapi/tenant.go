@@ -87,7 +87,7 @@ func (t *tenantShow) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return orMissing(err, noTenant, t.Tenant)
 	}
-	return t.print(c, answer, "tenant_id", "name", "created_at", "config", "limits", "api_keys", "signing_keys")
+	return t.print(c, answer, "tenant_id", "name", "created_at", "config", "limits", "usage", "api_keys", "signing_keys")
 }
 
 type tenantDelete struct {

@@ -41,23 +41,31 @@ var (
 		wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)),
 		wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)),
 		wire.Bind(new(ports.Proofs), new(*sqlite.Store)),
+		wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)),
 	)
-	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)))
+	inprocSet = wire.NewSet(
+		inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)),
+		inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)),
+		inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)),
+		inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)),
+	)
 	secretsSet = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
 	tokenSet   = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
-		application.NewDelivery, application.NewUpkeep, newFanout,
-		wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
+		application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints,
+		application.NewUsage, newLimitsConfig, application.NewLimits, newFanout,
+		wire.Bind(new(application.Sockets), new(*application.Fanout)),
 		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(
 		wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)),
 		newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New,
 		newRESTConfig,
-		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Delivery", "Tenancy", "Prober", "IDs", "Logger", "Config"),
+		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "Limits",
+			"Prober", "IDs", "Logger", "Config"),
 		wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

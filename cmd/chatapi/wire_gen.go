@@ -32,29 +32,38 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		return nil, nil, err
 	}
 	tokens := token.New()
+	tickets := inproc.NewTickets()
 	sealer, err := newSealer(ctx, cfg, store)
 	if err != nil {
 		cleanup()
 		return nil, nil, err
 	}
-	identityConfig := newIdentityConfig(cfg)
-	identity := application.NewIdentity(store, store, tokens, sealer, clock, identityConfig)
 	iDs := system.IDs{}
+	identityConfig := newIdentityConfig(cfg)
+	identity := application.NewIdentity(store, store, tokens, tickets, sealer, iDs, clock, identityConfig)
+	usage := application.NewUsage(store, clock, log)
+	upkeep := application.NewUpkeep(store, store, identity, log)
 	bus := inproc.NewBus()
 	encoder := ws.Encoder{}
-	delivery := application.NewDelivery(store, clock, log)
-	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, clock, log)
-	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, fanout)
-	upkeep := application.NewUpkeep(store, store, identity, log)
+	hints := application.NewHints(bus, encoder, log)
+	delivery := application.NewDelivery(store, hints, clock, log)
+	presence := inproc.NewPresence()
+	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
+	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, clock, log)
+	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, usage, upkeep, fanout)
 	registry := newRegistry()
 	appender := newAppender(store, registry)
 	messaging := application.NewMessaging(appender, store, identity, iDs, clock)
+	limiter := inproc.NewLimiter()
+	limitsConfig := newLimitsConfig(cfg)
+	limits := application.NewLimits(limiter, identity, usage, limitsConfig)
 	config := newSocketConfig(cfg)
 	deps := ws.Deps{
 		Identity:  identity,
 		Fanout:    fanout,
 		Messaging: messaging,
 		Delivery:  delivery,
+		Limits:    limits,
 		Clock:     clock,
 		IDs:       iDs,
 		Logger:    log,
@@ -62,14 +71,18 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	}
 	handler := ws.New(deps)
 	mainDrainFlag := &drainFlag{}
-	rooms := application.NewRooms(store, iDs, clock)
+	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	users := application.NewUsers(store)
 	httpapiConfig := newRESTConfig(cfg)
 	httpapiDeps := httpapi.Deps{
 		Identity:  identity,
 		Messaging: messaging,
 		Rooms:     rooms,
+		Users:     users,
+		Presence:  applicationPresence,
 		Delivery:  delivery,
 		Tenancy:   tenancy,
+		Limits:    limits,
 		Prober:    store,
 		IDs:       iDs,
 		Logger:    log,
@@ -83,8 +96,8 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Tokens:  tokens,
 		Clock:   clock,
 	}
-	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, sealer, clock)
-	mainAdminHandler := newAdmin(registry, store, fanout, handler, log)
+	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
+	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
@@ -93,6 +106,9 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		tenancy:  tenancy,
 		delivery: delivery,
 		fanout:   fanout,
+		presence: applicationPresence,
+		hints:    hints,
+		usage:    usage,
 		upkeep:   upkeep,
 		sockets:  handler,
 		draining: mainDrainFlag,
@@ -111,15 +127,17 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 var (
 	systemSet = wire.NewSet(wire.Struct(new(system.Clock)), wire.Bind(new(ports.Clock), new(system.Clock)), wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)))
 	sqliteSet = wire.NewSet(
-		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)),
+		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)),
 	)
-	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)))
+	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)))
 	secretsSet = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
 	tokenSet   = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, newFanout, wire.Bind(new(application.CredentialCloser), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
-	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Delivery", "Tenancy", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator)
+	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "Limits",
+		"Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
+	)
 )

@@ -18,6 +18,10 @@ type change struct {
 	mark    domain.Mark
 	confirm bool
 	at      time.Time
+	message domain.MessageID // to be edited or deleted
+	seq     int64            // of it, or to be read
+	edit    domain.Edit
+	profile domain.User
 }
 
 const (
@@ -27,7 +31,14 @@ const (
 	changeRole
 	changeRaise
 	changeSee
+	changeRead
+	changeRoom
+	changeEdit
+	changeDelete
+	changeUser
+	changeSeen
 	changeKinds
+	changeRemoveRoom // more seldom than the others
 )
 
 // plan is one to four changes of any kind.
@@ -55,17 +66,39 @@ func (w *walker) newChange(kind int) change {
 	} else if kind == changeCreate {
 		c.kind = changeAdd
 	}
-	if c.kind != changeCreate {
-		c.room = w.anyRoom().Room
-		c.mark = w.anyMark(c.room)
-	}
 	c.at = w.now()
+	if c.kind != changeCreate {
+		r := w.anyRoom()
+		c.room = r.Room
+		c.mark = w.anyMark(c.room)
+		w.say(&c, r)
+	}
+	if c.kind == changeRoom && w.rand.IntN(8) == 0 {
+		c.kind = changeRemoveRoom
+	}
 	return c
+}
+
+// say fills in what is to be said of a room, of one of its messages and of a user.
+func (w *walker) say(c *change, r *modelRoom) {
+	text := awkward[w.rand.IntN(len(awkward))]
+	c.seq = w.rand.Int64N(r.LastSeq + 1)
+	c.profile = domain.User{ID: c.user, Name: &text, AvatarURL: []*string{nil, &text}[w.rand.IntN(2)]}
+	c.room.Name, c.room.Metadata = &text, [][]byte{nil, []byte(`{}`)}[w.rand.IntN(2)]
+	if len(r.messages) == 0 {
+		if c.kind == changeEdit || c.kind == changeDelete {
+			c.kind = changeRead
+		}
+		return
+	}
+	c.seq = max(c.seq, 1)
+	c.message = r.messages[c.seq-1].ID
+	c.edit = domain.Edit{Content: text, SetMeta: w.rand.IntN(2) == 0, Meta: [][]byte{nil, []byte(`{"e":1}`)}[w.rand.IntN(2)]}
 }
 
 func (w *walker) anyMark(room domain.Room) domain.Mark {
 	seq := w.rand.Int64N(room.LastSeq + 1)
-	m := domain.Mark{DeliveredSeq: seq, ReadSeq: w.rand.Int64N(room.LastSeq + 1)}
+	m := domain.Mark{DeliveredSeq: seq}
 	if w.rand.IntN(2) == 0 {
 		m.DeliveredRev = w.rand.Int64N(room.LastRev + 1)
 	}
@@ -119,16 +152,54 @@ func (c change) do(tx ports.Tx) (any, error) {
 		return tx.SetRole(c.room.ID, c.user, c.role, c.at)
 	case changeRaise:
 		return tx.RaiseMark(c.room.ID, c.user, c.device, c.mark)
+	case changeSee:
+		return nil, c.doSee(tx)
+	case changeRead:
+		return tx.RaiseRead(c.room.ID, c.user, c.seq)
+	case changeRoom:
+		return tx.UpdateRoom(c.room, c.at)
+	case changeRemoveRoom:
+		return nil, tx.RemoveRoom(c.room.ID, c.at)
+	case changeEdit:
+		return c.doEdit(tx)
+	case changeDelete:
+		return c.doDelete(tx)
+	case changeUser:
+		return nil, tx.PutUser(c.profile)
 	}
+	return nil, tx.SawUsers([]domain.UserID{c.user, "nobody"}, c.at)
+}
+
+func (c change) doEdit(tx ports.Tx) (domain.Message, error) {
+	stored, err := tx.Message(c.room.ID, c.message)
+	if err != nil {
+		return stored, err
+	}
+	edited, changed, err := c.edit.Apply(stored, c.at)
+	if err != nil || !changed {
+		return edited, err
+	}
+	return tx.EditMessage(edited)
+}
+
+func (c change) doDelete(tx ports.Tx) (domain.Message, error) {
+	stored, err := tx.Message(c.room.ID, c.message)
+	if err != nil || stored.IsDeleted() {
+		return stored, err
+	}
+	return tx.DeleteMessage(stored.Tombstone(c.at))
+}
+
+func (c change) doSee(tx ports.Tx) error {
 	known, err := tx.Places(c.user, c.device)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	userRev := known.UserRev
 	if !c.confirm {
 		userRev = 0
 	}
-	return nil, tx.SeeDevice(c.user, c.device, userRev, c.at)
+	return tx.SeeDevice(c.user, c.device, userRev, c.at)
 }
 
 // apply asks the model.
@@ -137,6 +208,20 @@ func (w *walker) apply(c change) (any, error) {
 	switch c.kind {
 	case changeCreate:
 		return w.model.create(c.room, c.members)
+	case changeSee:
+		w.model.see(d, c.confirm, c.at)
+		return nil, nil
+	case changeUser:
+		w.model.put(c.profile)
+		return nil, nil
+	case changeSeen:
+		w.model.saw(c.user, c.at)
+		return nil, nil
+	}
+	if r == nil { // removed by an earlier change of the same plan
+		return nil, domain.ErrRoomNotFound
+	}
+	switch c.kind {
 	case changeAdd:
 		return w.model.add(r, c.user, c.role, c.at)
 	case changeRemove:
@@ -145,7 +230,15 @@ func (w *walker) apply(c change) (any, error) {
 		return w.model.setRole(r, c.user, c.role, c.at)
 	case changeRaise:
 		return w.model.raise(r, d, c.mark)
+	case changeRead:
+		return w.model.read(r, c.user, c.seq)
+	case changeRoom:
+		return w.model.update(r, c.room.Name, c.room.Metadata, c.at)
+	case changeEdit:
+		return w.model.edit(r, c.seq, c.edit, c.at)
+	case changeDelete:
+		return w.model.erase(r, c.seq, c.at)
 	}
-	w.model.see(d, c.confirm, c.at)
+	w.model.removeRoom(r, c.at)
 	return nil, nil
 }

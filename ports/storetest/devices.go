@@ -47,9 +47,9 @@ func newDeviceStartsAtHighest(f *fixture) {
 	f.sendMany(room.ID, "ann", 9)
 	f.see("bob", "phone", 0)
 	f.see("bob", "laptop", 0)
-	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 7, ReadSeq: 2})
-	f.raise(room.ID, "bob", "laptop", domain.Mark{DeliveredSeq: 3, ReadSeq: 3})
-	want := domain.Mark{DeliveredSeq: 7, DeliveredRev: 8, ReadSeq: 3}
+	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 7})
+	f.raise(room.ID, "bob", "laptop", domain.Mark{DeliveredSeq: 3})
+	want := domain.Mark{DeliveredSeq: 7, DeliveredRev: 8}
 	equal(f.t, "the place of a device first seen", f.place(room.ID, "bob", "tablet").Mark, want)
 	f.see("bob", "tablet", 0)
 	equal(f.t, "its place once it was seen", f.place(room.ID, "bob", "tablet").Mark, want)
@@ -71,7 +71,7 @@ func absentDeviceKeepsPlace(f *fixture) {
 	f.sendMany(room.ID, "ann", 9)
 	f.see("bob", "phone", 0)
 	f.see("bob", "laptop", 0)
-	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 8, ReadSeq: 8})
+	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 8})
 	for range 2 {
 		equal(f.t, "the absent laptop's place", f.place(room.ID, "bob", "laptop").Mark, domain.Mark{})
 		f.reopen()
@@ -83,9 +83,9 @@ func absentDeviceKeepsHighest(f *fixture) {
 	room := f.group("ann", "bob")
 	f.sendMany(room.ID, "ann", 9)
 	f.see("bob", "phone", 0)
-	start := f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 4, ReadSeq: 1})
+	start := f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 4})
 	f.see("bob", "laptop", 0)
-	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 9, ReadSeq: 9})
+	f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 9})
 	equal(f.t, "the laptop's place", f.place(room.ID, "bob", "laptop").Mark, start)
 	f.raise(room.ID, "bob", "laptop", domain.Mark{DeliveredSeq: 6})
 	equal(f.t, "the phone's place", f.place(room.ID, "bob", "phone").Mark.DeliveredSeq, int64(9))
@@ -134,8 +134,8 @@ func deviceIsDisplaced(f *fixture) {
 	room := f.group("ann", "bob")
 	f.sendMany(room.ID, "ann", 9)
 	devices := f.seeDevices(domain.MaxDevicesPerUser)
-	f.raise(room.ID, "bob", devices[0], domain.Mark{DeliveredSeq: 9, ReadSeq: 9})
-	f.raise(room.ID, "bob", devices[1], domain.Mark{DeliveredSeq: 3, ReadSeq: 2})
+	f.raise(room.ID, "bob", devices[0], domain.Mark{DeliveredSeq: 9})
+	f.raise(room.ID, "bob", devices[1], domain.Mark{DeliveredSeq: 3})
 	f.update(func(tx ports.Tx) error { return tx.SeeDevice("bob", "one more", 0, f.now().Add(time.Hour)) })
 	for range 2 {
 		gone := f.places("bob", devices[0])
@@ -143,7 +143,7 @@ func deviceIsDisplaced(f *fixture) {
 		for _, d := range append(devices[1:], "one more") {
 			equal(f.t, string(d)+" is known", f.places("bob", d).Known, true)
 		}
-		want := domain.Mark{DeliveredSeq: 3, DeliveredRev: 4, ReadSeq: 2}
+		want := domain.Mark{DeliveredSeq: 3, DeliveredRev: 4}
 		equal(f.t, "the displaced device's place is the highest left", f.place(room.ID, "bob", devices[0]).Mark, want)
 		equal(f.t, "the second device's mark", f.place(room.ID, "bob", devices[1]).Mark.DeliveredSeq, int64(3))
 		f.reopen()

@@ -13,7 +13,7 @@ import (
 var everyKey = [32]byte{'e', 'v', 'e', 'r', 'y'}
 
 // writeEverything writes with every writing method of a Tx: it makes a room, and in another one removes bob, adds a
-// ghost, changes ann and raises her marks.
+// ghost, changes ann, raises her marks, changes what was said, and then removes it.
 func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members []domain.Member, at time.Time) error {
 	_, err := tx.CreateRoom(made, members)
 	errs := []error{err}
@@ -23,10 +23,31 @@ func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members 
 	errs = append(errs, err)
 	_, err = tx.SetRole(room, "ann", domain.RoleMember, at)
 	errs = append(errs, err)
-	_, err = tx.RaiseMark(room, "ann", "phone", domain.Mark{DeliveredSeq: 1, DeliveredRev: 2, ReadSeq: 1})
+	_, err = tx.RaiseMark(room, "ann", "phone", domain.Mark{DeliveredSeq: 1, DeliveredRev: 2})
 	errs = append(errs, err, tx.SeeDevice("ann", "phone", 1, at))
+	_, err = tx.RaiseRead(room, "ann", 1)
+	errs = append(errs, err, tx.PutUser(domain.User{ID: "ann", Name: ptr("Ann"), Metadata: []byte(`{}`)}))
+	errs = append(errs, tx.PutUser(domain.User{ID: "ghost", AvatarURL: ptr("https://ghost.example")}))
+	errs = append(errs, tx.SawUsers([]domain.UserID{"ann", "bob"}, at), changeMessages(tx, room, at))
 	key := domain.Idempotency{User: "ann", Key: everyKey}
-	return errors.Join(append(errs, tx.KeepIdempotency(key, 201, "resource", at))...)
+	errs = append(errs, tx.KeepIdempotency(key, 201, "resource", at))
+	_, err = tx.UpdateRoom(domain.Room{ID: room, Name: ptr("ghosts"), Metadata: []byte(`{"g":1}`)}, at)
+	return errors.Join(append(errs, err, tx.RemoveRoom(room, at))...)
+}
+
+// changeMessages edits and deletes every message of a room.
+func changeMessages(tx ports.Tx, room domain.RoomID, at time.Time) error {
+	messages, err := readHistory(tx, room)
+	for _, m := range messages {
+		m.Content, m.EditedAt = "ghost "+m.Content, at
+		if _, editErr := tx.EditMessage(m); editErr != nil {
+			return editErr
+		}
+		if _, err = tx.DeleteMessage(m.Tombstone(at)); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // dump is everything a tenant's readers tell, one line a row, with these users' own rows.
@@ -94,7 +115,20 @@ func (d *dumper) user(user domain.UserID, now time.Time) {
 	}
 	list, err := d.r.Rooms(domain.RoomQuery{User: user, Limit: page})
 	d.errs = append(d.errs, err)
-	d.line("rooms of "+string(user), roomIDs(list))
+	for _, s := range list {
+		d.line(fmt.Sprintf("unread of %s in %s:", user, s.ID), s.Unread)
+	}
+	small, err := d.r.SmallRooms(user, 2)
+	d.errs = append(d.errs, err)
+	d.line("small rooms of "+string(user), sorted(small))
+	mates, err := d.r.RoomMates(user, everybody)
+	d.errs = append(d.errs, err)
+	d.line("room mates of "+string(user), byID(mates))
+	profile, err := d.r.User(user)
+	if !errors.Is(err, domain.ErrUserNotFound) {
+		d.errs = append(d.errs, err)
+	}
+	d.line("profile of "+string(user), profile)
 	kept, err := d.r.Idempotency(user, everyKey, now)
 	d.errs = append(d.errs, err)
 	d.line("idempotency of "+string(user), kept)

@@ -103,7 +103,7 @@ func (f *fixture) newRoom(kind domain.RoomType, users ...domain.UserID) (domain.
 	if len(users) > 0 && kind != domain.RoomDM {
 		members[0].Role = domain.RoleAdmin
 	}
-	return domain.Room{ID: f.newRoomID(), Type: kind, FirstSeq: 1, CreatedAt: now}, members
+	return domain.Room{ID: f.newRoomID(), Type: kind, FirstSeq: 1, Members: int64(len(users)), CreatedAt: now}, members
 }
 
 // group stores a group of users.
@@ -190,6 +190,55 @@ func (f *fixture) setRole(room domain.RoomID, user domain.UserID, role domain.Ro
 	f.t.Helper()
 	at := f.now()
 	return f.member("SetRole", func(tx ports.Tx) (domain.Member, error) { return tx.SetRole(room, user, role, at) })
+}
+
+// edit, delete and rename change what was said, each in its own transaction, as the use cases do: by the stored state.
+func (f *fixture) edit(room domain.RoomID, seq int64, content string) domain.Message {
+	f.t.Helper()
+	m := f.history(room)[seq-1]
+	m.Content, m.EditedAt = content, f.now()
+	return f.changed("EditMessage", func(tx ports.Tx) (domain.Message, error) { return tx.EditMessage(m) })
+}
+
+func (f *fixture) delete(room domain.RoomID, seq int64) domain.Message {
+	f.t.Helper()
+	m := f.history(room)[seq-1].Tombstone(f.now())
+	return f.changed("DeleteMessage", func(tx ports.Tx) (domain.Message, error) { return tx.DeleteMessage(m) })
+}
+
+func (f *fixture) changed(what string, fn func(ports.Tx) (domain.Message, error)) domain.Message {
+	f.t.Helper()
+	m, err := ports.Update(f.t.Context(), f.db, f.tenant, fn)
+	if err != nil {
+		f.t.Fatalf("%s: %v", what, err)
+	}
+	return m
+}
+
+func (f *fixture) rename(id domain.RoomID, name string) domain.Room {
+	f.t.Helper()
+	room := f.roomNow(id)
+	room.Name = &name
+	return f.updateRoom(room, f.now())
+}
+
+func (f *fixture) updateRoom(room domain.Room, at time.Time) domain.Room {
+	f.t.Helper()
+	updated, err := ports.Update(f.t.Context(), f.db, f.tenant, func(tx ports.Tx) (domain.Room, error) {
+		return tx.UpdateRoom(room, at)
+	})
+	if err != nil {
+		f.t.Fatalf("UpdateRoom: %v", err)
+	}
+	return updated
+}
+
+// removeRoom removes a room and returns the position of its removal.
+func (f *fixture) removeRoom(room domain.RoomID) (rev int64) {
+	f.t.Helper()
+	rev, at := f.roomNow(room).LastRev+1, f.now()
+	f.update(func(tx ports.Tx) error { return tx.RemoveRoom(room, at) })
+	return rev
 }
 
 func (f *fixture) member(what string, fn func(ports.Tx) (domain.Member, error)) domain.Member {

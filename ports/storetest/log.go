@@ -12,7 +12,8 @@ var logContracts = []contract{
 	{"the log merges messages and changes in order of rev", logMergesInOrder},
 	{"a change tells its target as it is now", changeTellsPresentTarget},
 	{"every stretch of the log is what lies within it", everyStretchOfTheLog},
-	{"messages below MinSeq are left out and changes are not", minSeqLeavesOutMessages},
+	{"messages below MinSeq are left out, and changes of those alone that were not told before", minSeqLeavesOutMessages},
+	{"who comes back learns of a change of a message told long before", changeOfToldMessageIsTold},
 	{"SeqAt is right at every position", seqAtEveryPosition},
 	{"every page of the history is what lies within it", everyPageOfTheHistory},
 	{"Positions tells the rooms that exist", positionsOfRooms},
@@ -25,20 +26,31 @@ func (f *fixture) story() domain.Room {
 	f.addMember(room.ID, "cid", domain.RoleMember)
 	f.sendMany(room.ID, "ann", 3)
 	f.setRole(room.ID, "cid", domain.RoleAdmin)
+	f.edit(room.ID, 2, "edited early")
 	f.removeMember(room.ID, "bob")
 	f.send(room.ID, "cid", "from cid")
 	f.addMember(room.ID, "bob", domain.RoleMember)
 	f.addMember(room.ID, "dan", domain.RoleMember)
 	f.sendMany(room.ID, "bob", 2)
 	f.removeMember(room.ID, "dan")
-	return f.roomNow(room.ID)
+	f.edit(room.ID, 6, "edited")
+	f.delete(room.ID, 4)
+	f.send(room.ID, "ann", "after the changes")
+	f.edit(room.ID, 7, "edited once")
+	f.edit(room.ID, 1, "edited, too")
+	f.delete(room.ID, 6)
+	f.edit(room.ID, 7, "edited twice")
+	return f.rename(room.ID, "the end")
 }
 
 // storyKinds are the kinds of the story's events, in order.
 var storyKinds = []domain.EventKind{
 	domain.EventRoomCreated, domain.EventMemberAdded, domain.EventMessage, domain.EventMessage, domain.EventMessage,
-	domain.EventMemberUpdated, domain.EventMemberRemoved, domain.EventMessage, domain.EventMemberAdded,
-	domain.EventMemberAdded, domain.EventMessage, domain.EventMessage, domain.EventMemberRemoved,
+	domain.EventMemberUpdated, domain.EventMessageEdited, domain.EventMemberRemoved, domain.EventMessage,
+	domain.EventMemberAdded, domain.EventMemberAdded, domain.EventMessage, domain.EventMessage,
+	domain.EventMemberRemoved, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventMessage,
+	domain.EventMessageEdited, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventMessageEdited,
+	domain.EventRoomUpdated,
 }
 
 func logMergesInOrder(f *fixture) {
@@ -62,6 +74,8 @@ func changeTellsPresentTarget(f *fixture) {
 	room := f.story()
 	for _, e := range f.log(room.ID) {
 		switch {
+		case e.Message != nil:
+			equal(f.t, fmt.Sprintf("the message of rev %d", e.Rev), *e.Message, f.messageNow(room.ID, e.Message.ID))
 		case e.Member != nil:
 			equal(f.t, fmt.Sprintf("the member of rev %d", e.Rev), *e.Member, f.memberNow(room.ID, e.Member.User))
 		case e.State != nil:
@@ -92,9 +106,13 @@ func everyStretchOfTheLog(f *fixture) {
 func (f *fixture) stretch(r ports.Reader, q ports.EventQuery, all []domain.Event) error {
 	f.t.Helper()
 	var want []domain.Event
+	told := int64(0)
 	for _, e := range all {
+		if e.Kind == domain.EventMessage && e.Rev <= q.After {
+			told = e.Message.Seq
+		}
 		within := e.Rev > q.After && (q.Through == 0 || e.Rev <= q.Through)
-		if within && (e.Message == nil || e.Message.Seq >= q.MinSeq) && len(want) < q.Limit {
+		if within && !leftOut(e, told, q.MinSeq) && len(want) < q.Limit {
 			want = append(want, e)
 		}
 	}
@@ -119,12 +137,47 @@ func minSeqLeavesOutMessages(f *fixture) {
 	})
 }
 
+// leftOut reports whether an event is of a message that was not told before and lies below the least seq asked for.
+func leftOut(e domain.Event, told, minSeq int64) bool {
+	return e.Message != nil && e.Message.Seq > told && e.Message.Seq < minSeq
+}
+
+func changeOfToldMessageIsTold(f *fixture) {
+	room := f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 3)
+	f.edit(room.ID, 2, "before the break")
+	place := f.roomNow(room.ID).LastRev
+	f.sendMany(room.ID, "ann", 6)
+	f.edit(room.ID, 1, "told before, changed after")
+	f.edit(room.ID, 5, "neither told before nor asked for")
+	f.delete(room.ID, 3)
+	f.edit(room.ID, 8, "asked for")
+	f.view(func(r ports.Reader) error {
+		events, err := r.Events(ports.EventQuery{Room: room.ID, After: place, MinSeq: 8, Limit: page})
+		equalList(f.t, "what the one who comes back is told", outlineOf(events), []string{
+			"10 message 8", "11 message 9", "12 message.edited 1", "14 message.deleted 3", "15 message.edited 8",
+		})
+		return err
+	})
+}
+
+func outlineOf(events []domain.Event) []string {
+	lines := make([]string, len(events))
+	for i, e := range events {
+		lines[i] = fmt.Sprint(e.Rev, " ", e.Kind)
+		if e.Message != nil {
+			lines[i] += fmt.Sprint(" ", e.Message.Seq)
+		}
+	}
+	return lines
+}
+
 func seqAtEveryPosition(f *fixture) {
 	room, empty := f.story(), f.group("ann")
 	want := []int64{0}
 	for _, e := range f.log(room.ID) {
 		seq := want[len(want)-1]
-		if e.Message != nil {
+		if e.Kind == domain.EventMessage {
 			seq = e.Message.Seq
 		}
 		want = append(want, seq)

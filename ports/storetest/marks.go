@@ -12,7 +12,6 @@ var markContracts = []contract{
 	{"a mark rises number by number and never falls", markOnlyRises},
 	{"a mark only rises under 16 parallel raisers", markRisesInParallel},
 	{"a delivered rev of 0 stands for the message's position", zeroRevIsTheMessages},
-	{"a read mark alone leaves the delivered one", readMarkAlone},
 	{"marks are per room, user and device", marksArePerDevice},
 	{"only those with a membership have marks, active or left", marksNeedMembership},
 	{"a first ack below the starting place does not lower it", firstAckNeverLowers},
@@ -25,13 +24,13 @@ func markOnlyRises(f *fixture) {
 	f.see("bob", "phone", 0)
 	var want domain.Mark
 	for _, m := range []domain.Mark{
-		{DeliveredSeq: 3, DeliveredRev: 4, ReadSeq: 1},
-		{DeliveredSeq: 5, DeliveredRev: 4, ReadSeq: 0},
-		{DeliveredSeq: 1, DeliveredRev: 8, ReadSeq: 4},
-		{DeliveredSeq: 0, DeliveredRev: 0, ReadSeq: 2},
-		{DeliveredSeq: 9, DeliveredRev: 2, ReadSeq: 9},
-		{DeliveredSeq: -1, DeliveredRev: -1, ReadSeq: -1},
-		{DeliveredSeq: 9, DeliveredRev: 10, ReadSeq: 9},
+		{DeliveredSeq: 3, DeliveredRev: 4},
+		{DeliveredSeq: 5, DeliveredRev: 4},
+		{DeliveredSeq: 1, DeliveredRev: 8},
+		{DeliveredSeq: 0, DeliveredRev: 0},
+		{DeliveredSeq: 9, DeliveredRev: 2},
+		{DeliveredSeq: -1, DeliveredRev: -1},
+		{DeliveredSeq: 9, DeliveredRev: 10},
 	} {
 		want = want.Raise(m)
 		equal(f.t, "RaiseMark by "+show(m), f.raise(room.ID, "bob", "phone", m), want)
@@ -48,7 +47,7 @@ func markRisesInParallel(f *fixture) {
 	parallel(f.t, 16, func(w int) error {
 		for i := range int64(3) {
 			seq := (int64(w)*3+i)*29%48 + 1 // 1 to 48, each once
-			m := domain.Mark{DeliveredSeq: seq, DeliveredRev: 49 - seq, ReadSeq: seq / 2}
+			m := domain.Mark{DeliveredSeq: seq, DeliveredRev: 49 - seq}
 			got, err := ports.Update(f.t.Context(), f.db, f.tenant, func(tx ports.Tx) (domain.Mark, error) {
 				return tx.RaiseMark(room.ID, "bob", "phone", m)
 			})
@@ -61,7 +60,7 @@ func markRisesInParallel(f *fixture) {
 		}
 		return nil
 	})
-	want := domain.Mark{DeliveredSeq: 48, DeliveredRev: 48, ReadSeq: 24}
+	want := domain.Mark{DeliveredSeq: 48, DeliveredRev: 48}
 	equal(f.t, "the mark in the end", f.place(room.ID, "bob", "phone").Mark, want)
 }
 
@@ -88,15 +87,6 @@ func zeroRevIsTheMessages(f *fixture) {
 	}
 }
 
-func readMarkAlone(f *fixture) {
-	room := f.group("ann", "bob")
-	f.sendMany(room.ID, "ann", 5)
-	f.see("bob", "phone", 0)
-	equal(f.t, "a read mark", f.raise(room.ID, "bob", "phone", domain.Mark{ReadSeq: 4}), domain.Mark{ReadSeq: 4})
-	want := domain.Mark{DeliveredSeq: 2, DeliveredRev: 3, ReadSeq: 4}
-	equal(f.t, "an ack after it", f.raise(room.ID, "bob", "phone", domain.Mark{DeliveredSeq: 2}), want)
-}
-
 func marksArePerDevice(f *fixture) {
 	room, other := f.group("ann", "bob"), f.group("ann", "bob")
 	f.sendMany(room.ID, "ann", 9)
@@ -110,7 +100,7 @@ func marksArePerDevice(f *fixture) {
 		}
 		for _, device := range devices {
 			n++
-			m := domain.Mark{DeliveredSeq: n, DeliveredRev: n + 1, ReadSeq: n}
+			m := domain.Mark{DeliveredSeq: n, DeliveredRev: n + 1}
 			want[string(user)+"/"+string(device)] = f.raise(room.ID, user, device, m)
 		}
 	}
@@ -121,7 +111,7 @@ func marksArePerDevice(f *fixture) {
 			equal(f.t, "the mark in the other room", f.place(other.ID, user, device).Mark, domain.Mark{})
 		}
 	}
-	equal(f.t, "the last mark", want["bob/Phone"], domain.Mark{DeliveredSeq: 6, DeliveredRev: 7, ReadSeq: 6})
+	equal(f.t, "the last mark", want["bob/Phone"], domain.Mark{DeliveredSeq: 6, DeliveredRev: 7})
 }
 
 func marksNeedMembership(f *fixture) {
@@ -161,13 +151,13 @@ func placesAreWhole(f *fixture) {
 	f.removeMember(left.ID, "bob")
 	at := Clock.Now().Add(time.Second)
 	f.update(func(tx ports.Tx) error { return tx.SeeDevice("bob", "phone", 0, at) })
-	mark := f.raise(a.ID, "bob", "phone", domain.Mark{DeliveredSeq: 2, ReadSeq: 1})
+	mark := f.raise(a.ID, "bob", "phone", domain.Mark{DeliveredSeq: 2})
 	got := f.places("bob", "phone")
 	equal(f.t, "known", got.Known, true)
 	equal(f.t, "seen at", got.SeenAt, at)
 	equalList(f.t, "rooms", got.Rooms, []ports.Place{
-		{Room: a.ID, LastSeq: 3, LastRev: 4, Member: f.memberNow(a.ID, "bob"), Mark: mark},
-		{Room: b.ID, LastSeq: 0, LastRev: 1, Member: f.memberNow(b.ID, "bob")},
+		{Room: a.ID, LastSeq: 3, LastRev: 4, Members: 2, Member: f.memberNow(a.ID, "bob"), Mark: mark},
+		{Room: b.ID, LastSeq: 0, LastRev: 1, Members: 2, Member: f.memberNow(b.ID, "bob")},
 	})
 	f.send(b.ID, "ann", "now the most active")
 	equal(f.t, "the most active room", f.places("bob", "phone").Rooms[0].Room, b.ID)

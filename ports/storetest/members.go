@@ -35,7 +35,7 @@ func memberJoinsBefore(f *fixture) {
 	f.memberIs(room.ID, want)
 	events := f.log(room.ID)
 	equal(f.t, "the event", events[len(events)-1], domain.Event{
-		Tenant: f.tenant, Room: room.ID, Rev: 5, Kind: domain.EventMemberAdded, At: at, Member: &want,
+		Tenant: f.tenant, Room: room.ID, Rev: 5, Kind: domain.EventMemberAdded, At: at, Member: &want, Members: 2,
 	})
 	equal(f.t, "the event told", f.commits.of(room.ID)[4], events[len(events)-1])
 	equal(f.t, "last_seq and last_rev", []int64{f.roomNow(room.ID).LastSeq, f.roomNow(room.ID).LastRev}, []int64{3, 5})

@@ -12,9 +12,11 @@ import (
 // model is one tenant's store as plainly as it can be said: what the random walk compares a backend with.
 type model struct {
 	rooms   []*modelRoom // in order of creation
+	gone    []*modelRoom // those removed
 	marks   map[markOf]domain.Mark
 	devices map[deviceOf]*modelDevice
 	userRev map[domain.UserID]int64
+	users   map[domain.UserID]domain.User
 }
 
 type modelRoom struct {
@@ -26,12 +28,13 @@ type modelRoom struct {
 	sent     map[sentAs]*domain.Sent
 	log      []modelEvent
 	changed  map[domain.UserID]int64 // the user's counter at the latest change of the membership
+	purged   bool                    // of a removed room: its memberships have ended
 }
 
 type modelEvent struct {
 	kind domain.EventKind
 	at   time.Time
-	seq  int64         // of a message
+	seq  int64         // of a message, or of one that changed
 	user domain.UserID // of a membership
 }
 
@@ -58,6 +61,7 @@ type markOf struct {
 func newModel() *model {
 	return &model{
 		marks: map[markOf]domain.Mark{}, devices: map[deviceOf]*modelDevice{}, userRev: map[domain.UserID]int64{},
+		users: map[domain.UserID]domain.User{},
 	}
 }
 
@@ -88,6 +92,7 @@ func (m *model) create(room domain.Room, members []domain.Member) (domain.Room, 
 		Room: room, active: room.CreatedAt, members: map[domain.UserID]*domain.Member{},
 		sent: map[sentAs]*domain.Sent{}, changed: map[domain.UserID]int64{},
 	}
+	r.Members = int64(len(members))
 	for _, member := range members {
 		r.members[member.User] = &member
 		r.joined = append(r.joined, member.User)
@@ -99,8 +104,16 @@ func (m *model) create(room domain.Room, members []domain.Member) (domain.Room, 
 }
 
 func (m *model) touch(r *modelRoom, user domain.UserID) {
+	m.meet(user)
 	m.userRev[user]++
 	r.changed[user] = m.userRev[user]
+}
+
+// meet notes that a user exists.
+func (m *model) meet(user domain.UserID) {
+	if _, known := m.users[user]; !known {
+		m.users[user] = domain.User{ID: user}
+	}
 }
 
 func (r *modelRoom) step(e modelEvent) {
@@ -109,12 +122,17 @@ func (r *modelRoom) step(e modelEvent) {
 }
 
 func (m *model) add(r *modelRoom, user domain.UserID, role domain.Role, at time.Time) (domain.Member, error) {
-	if now := r.members[user]; now.IsActive() {
-		return *now, nil
+	before := r.members[user]
+	if before.IsActive() {
+		return *before, nil
 	}
 	r.members[user] = &domain.Member{
 		User: user, Role: role, State: domain.Active, JoinedAt: at, JoinedSeq: r.LastSeq, JoinedRev: r.LastRev,
 	}
+	if before != nil {
+		r.members[user].ReadSeq = before.ReadSeq
+	}
+	r.Members++
 	r.joined = append(r.joined, user)
 	m.touch(r, user)
 	r.step(modelEvent{kind: domain.EventMemberAdded, at: at, user: user})
@@ -130,6 +148,7 @@ func (m *model) remove(r *modelRoom, user domain.UserID, at time.Time) (domain.M
 	now.State, now.LeftSeq, now.LeftRev = domain.Left, r.LastSeq, r.LastRev
 	r.joined = slices.DeleteFunc(r.joined, func(u domain.UserID) bool { return u == user })
 	m.touch(r, user)
+	r.Members--
 	return *now, nil
 }
 
@@ -145,6 +164,115 @@ func (m *model) setRole(r *modelRoom, user domain.UserID, role domain.Role, at t
 	m.touch(r, user)
 	r.step(modelEvent{kind: domain.EventMemberUpdated, at: at, user: user})
 	return *now, nil
+}
+
+// update, removeRoom, change and read are the other writers.
+func (m *model) update(r *modelRoom, name *string, metadata []byte, at time.Time) (domain.Room, error) {
+	r.Name, r.Metadata = name, metadata
+	r.step(modelEvent{kind: domain.EventRoomUpdated, at: at})
+	return r.Room, nil
+}
+
+func (m *model) removeRoom(r *modelRoom, at time.Time) {
+	r.step(modelEvent{kind: domain.EventRoomRemoved, at: at})
+	m.rooms = slices.DeleteFunc(m.rooms, func(other *modelRoom) bool { return other == r })
+	m.gone = append(m.gone, r)
+}
+
+// purge ends the memberships of removed rooms.
+func (m *model) purge() {
+	for _, r := range m.gone {
+		if r.purged {
+			continue
+		}
+		for _, user := range r.joined {
+			now := r.members[user]
+			now.State, now.LeftSeq, now.LeftRev = domain.Left, r.LastSeq, r.LastRev
+			m.touch(r, user)
+		}
+		r.purged = true
+	}
+}
+
+// edit and erase are the use cases: what is there already, or was deleted, takes no rev.
+func (m *model) edit(r *modelRoom, seq int64, e domain.Edit, at time.Time) (domain.Message, error) {
+	edited, changed, err := e.Apply(r.messages[seq-1], at)
+	if err != nil || !changed {
+		return edited, err
+	}
+	return r.change(domain.EventMessageEdited, edited, at), nil
+}
+
+func (m *model) erase(r *modelRoom, seq int64, at time.Time) (domain.Message, error) {
+	if now := r.messages[seq-1]; now.IsDeleted() {
+		return now, nil
+	}
+	return r.change(domain.EventMessageDeleted, r.messages[seq-1].Tombstone(at), at), nil
+}
+
+func (r *modelRoom) change(kind domain.EventKind, msg domain.Message, at time.Time) domain.Message {
+	r.step(modelEvent{kind: kind, at: at, seq: msg.Seq})
+	msg.Rev = r.LastRev
+	r.messages[msg.Seq-1] = msg
+	if msg.ClientID != "" {
+		r.sent[sentAs{msg.Sender, msg.ClientID}].Message = msg
+	}
+	return msg
+}
+
+func (m *model) read(r *modelRoom, user domain.UserID, seq int64) (int64, error) {
+	now := r.members[user]
+	if now == nil {
+		return 0, domain.ErrMemberNotFound
+	}
+	now.ReadSeq = max(now.ReadSeq, seq)
+	return now.ReadSeq, nil
+}
+
+// unread counts one by one.
+func (r *modelRoom) unread(user domain.UserID) (n int64) {
+	for _, msg := range r.messages {
+		now := r.members[user]
+		if msg.Seq > max(now.ReadSeq, now.JoinedSeq) && msg.Sender != user && !msg.IsDeleted() {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *model) put(u domain.User) {
+	u.LastSeen = m.users[u.ID].LastSeen
+	m.users[u.ID] = u
+}
+
+func (m *model) saw(user domain.UserID, at time.Time) {
+	if u, known := m.users[user]; known && u.LastSeen.Before(at) {
+		u.LastSeen = at
+		m.users[user] = u
+	}
+}
+
+// mates are those who share a room with a user, and the user.
+func (m *model) mates(user domain.UserID) (mates []domain.User) {
+	for id, u := range m.users {
+		shared := id == user
+		for _, r := range m.rooms {
+			shared = shared || r.members[id].IsActive() && r.members[user].IsActive()
+		}
+		if shared {
+			mates = append(mates, u)
+		}
+	}
+	return byID(mates)
+}
+
+func (m *model) smallRooms(user domain.UserID, atMost int) (rooms []domain.RoomID) {
+	for _, r := range m.rooms {
+		if r.members[user].IsActive() && len(r.joined) <= atMost {
+			rooms = append(rooms, r.ID)
+		}
+	}
+	return sorted(rooms)
 }
 
 // send is Append with the domain's rule.
@@ -221,6 +349,7 @@ func (m *model) raise(r *modelRoom, d deviceOf, mark domain.Mark) (domain.Mark, 
 
 // see notes a device; confirmed: it has learned of all removals, as one first seen has.
 func (m *model) see(d deviceOf, confirmed bool, at time.Time) {
+	m.meet(d.user)
 	if m.devices[d] == nil {
 		m.devices[d], confirmed = &modelDevice{}, true
 	}
@@ -248,7 +377,9 @@ func (r *modelRoom) events(tenant domain.TenantID) []domain.Event {
 		case e.seq > 0:
 			list[i].Message = &r.messages[e.seq-1]
 		case e.user != "":
-			list[i].Member = r.members[e.user]
+			list[i].Member, list[i].Members = r.members[e.user], r.Members
+		case e.kind == domain.EventRoomCreated:
+			list[i].State, list[i].Members = &r.Room, r.Members
 		default:
 			list[i].State = &r.Room
 		}
@@ -286,6 +417,9 @@ func (m *model) summaries(user domain.UserID, device *domain.DeviceID) []domain.
 		if n := len(r.messages); n > 0 {
 			s.LastMessage = &r.messages[n-1]
 		}
+		if user != "" {
+			s.Unread = r.unread(user)
+		}
 		list = append(list, s)
 	}
 	return list
@@ -295,7 +429,7 @@ func (m *model) places(d deviceOf) ports.Places {
 	var p ports.Places
 	for _, r := range m.byActivity(d.user) {
 		p.Rooms = append(p.Rooms, ports.Place{
-			Room: r.ID, LastSeq: r.LastSeq, LastRev: r.LastRev, Member: *r.members[d.user], Mark: m.place(r, d),
+			Room: r.ID, LastSeq: r.LastSeq, LastRev: r.LastRev, Members: r.Members, Member: *r.members[d.user], Mark: m.place(r, d),
 		})
 	}
 	if seen := m.devices[d]; seen != nil {
@@ -309,6 +443,17 @@ func (m *model) removed(user domain.UserID, since int64) []ports.Removal {
 	for _, r := range m.rooms {
 		if member := r.members[user]; member != nil && member.State == domain.Left && r.changed[user] > since {
 			list = append(list, ports.Removal{Room: r.ID, LeftRev: member.LeftRev})
+		}
+	}
+	for _, r := range m.gone {
+		member := r.members[user]
+		waits := member.IsActive() && !r.purged // told until it counts
+		if waits || member != nil && member.State == domain.Left && r.changed[user] > since {
+			removal := ports.Removal{Room: r.ID, LeftRev: r.LastRev}
+			if !waits {
+				removal.LeftRev = member.LeftRev
+			}
+			list = append(list, removal)
 		}
 	}
 	return sortedRemovals(list)

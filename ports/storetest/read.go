@@ -43,6 +43,17 @@ func (f *fixture) membersNow(room domain.RoomID) []domain.Member {
 	return found
 }
 
+// messageNow returns a message as a fresh view shows it.
+func (f *fixture) messageNow(room domain.RoomID, id domain.MessageID) domain.Message {
+	f.t.Helper()
+	var m domain.Message
+	f.view(func(r ports.Reader) (err error) {
+		m, err = r.Message(room, id)
+		return err
+	})
+	return m
+}
+
 // history returns all messages of a room.
 func (f *fixture) history(room domain.RoomID) []domain.Message {
 	f.t.Helper()
@@ -178,10 +189,47 @@ func (f *fixture) dense(room domain.RoomID) (messages []domain.Message, events [
 	return messages, events
 }
 
-// sameAsTold compares a log as it is replayed with what was told live, by position, kind and message.
+// sameAsTold compares a log as it is replayed with what was told live, by position, kind and target, and by where
+// those who follow the one or the other end.
 func (f *fixture) sameAsTold(room domain.RoomID, log []domain.Event) {
 	f.t.Helper()
-	equalList(f.t, "events told, against the log", outline(f.commits.of(room)), outline(log))
+	told := f.commits.of(room)
+	equalList(f.t, "events told, against the log", outline(told), outline(log))
+	equal(f.t, "where the events told end, against the log", followed(told), followed(log))
+}
+
+// follower is what a client knows of a room from its events alone.
+type follower struct {
+	Messages map[domain.MessageID]domain.Message
+	Members  map[domain.UserID]domain.Member
+	Name     *string
+	Metadata string
+	Count    int64
+}
+
+func followed(events []domain.Event) follower {
+	f := follower{Messages: map[domain.MessageID]domain.Message{}, Members: map[domain.UserID]domain.Member{}}
+	for _, e := range events {
+		f.apply(e)
+	}
+	return f
+}
+
+// apply knows no read marks: they are no step of the log.
+func (f *follower) apply(e domain.Event) {
+	switch {
+	case e.Message != nil:
+		f.Messages[e.Message.ID] = *e.Message
+	case e.Member != nil:
+		m := *e.Member
+		m.ReadSeq = 0
+		f.Members[m.User], f.Count = m, e.Members
+	case e.State != nil:
+		f.Name, f.Metadata = e.State.Name, string(e.State.Metadata)
+		if e.Kind == domain.EventRoomCreated {
+			f.Count = e.Members
+		}
+	}
 }
 
 // outline is an event without the parts that a replay tells as they are now.
@@ -196,7 +244,7 @@ func outline(events []domain.Event) []string {
 func subject(e domain.Event) string {
 	switch {
 	case e.Message != nil:
-		return show(*e.Message)
+		return fmt.Sprint(e.Message.Seq, " ", e.Message.ID)
 	case e.Member != nil:
 		return string(e.Member.User)
 	case e.State != nil:

@@ -44,7 +44,7 @@ func (r *recorder) add(e domain.Event) {
 	if !oneTarget(e) {
 		r.fault("event has not exactly the target of its kind: %s", show(e))
 	}
-	if e.Message != nil {
+	if e.Kind == domain.EventMessage {
 		if _, early := r.answer.Load(e.Message.ID); early {
 			r.fault("the sender of %s was answered before its event was told", e.Message.ID)
 		}
@@ -64,11 +64,11 @@ func (r *recorder) fault(format string, args ...any) {
 func oneTarget(e domain.Event) bool {
 	message, member, state := e.Message != nil, e.Member != nil, e.State != nil
 	switch e.Kind {
-	case domain.EventMessage:
+	case domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted:
 		return message && !member && !state
 	case domain.EventMemberAdded, domain.EventMemberRemoved, domain.EventMemberUpdated:
 		return member && !message && !state
-	case domain.EventRoomCreated:
+	case domain.EventRoomCreated, domain.EventRoomUpdated, domain.EventRoomRemoved:
 		return state && !message && !member
 	}
 	return false

@@ -42,6 +42,7 @@ func roomIsMadeWhole(f *fixture) {
 	equal(f.t, "CreateRoom", made, room)
 	want := domain.Event{
 		Tenant: f.tenant, Room: room.ID, Rev: 1, Kind: domain.EventRoomCreated, At: room.CreatedAt, State: &room,
+		Members: 3,
 	}
 	told := want
 	told.Users = []domain.UserID{"zoe", "ann", "bob"}

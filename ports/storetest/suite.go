@@ -20,6 +20,8 @@ type Backend interface {
 	ports.CommitLog
 	ports.Tenants
 	ports.TenantWriter
+	ports.Purger
+	ports.Meters
 	ports.Keys
 	ports.KeyWriter
 	ports.Prober
@@ -64,10 +66,16 @@ var subjects = []struct {
 	{"RoomList", roomListContracts},
 	{"Members", memberContracts},
 	{"Removals", removalContracts},
+	{"RoomChanges", roomChangeContracts},
+	{"RemovedRooms", removedRoomContracts},
 	{"Log", logContracts},
+	{"MessageChanges", messageChangeContracts},
+	{"Reading", readingContracts},
+	{"Users", userContracts},
 	{"Marks", markContracts},
 	{"Devices", deviceContracts},
 	{"Tenants", tenantContracts},
+	{"Usage", usageContracts},
 	{"Keys", keyContracts},
 	{"Life", lifeContracts},
 	{"Model", modelContracts},

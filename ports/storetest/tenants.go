@@ -238,9 +238,9 @@ func (f *fixture) purge() int {
 	other := f.newTenant("beside the purge")
 	room := other.group("ann")
 	for steps := 1; steps < 1000; steps++ {
-		more, err := f.db.PurgeDeleted(f.t.Context())
+		more, err := f.db.Purge(f.t.Context())
 		if err != nil {
-			f.t.Fatalf("PurgeDeleted: %v", err)
+			f.t.Fatalf("Purge: %v", err)
 		}
 		other.send(room.ID, "ann", "beside the purge")
 		if !more {
@@ -248,15 +248,15 @@ func (f *fixture) purge() int {
 			return steps
 		}
 	}
-	f.t.Fatal("PurgeDeleted does not come to an end")
+	f.t.Fatal("Purge does not come to an end")
 	return 0
 }
 
 func nothingToPurge(f *fixture) {
 	f.furnish()
 	before := f.dump("ann", "bob")
-	more, err := f.db.PurgeDeleted(f.t.Context())
-	equal(f.t, "the error of PurgeDeleted", err, nil)
+	more, err := f.db.Purge(f.t.Context())
+	equal(f.t, "the error of Purge", err, nil)
 	equal(f.t, "more to purge", more, false)
 	equalList(f.t, "the live tenant", f.dump("ann", "bob"), before)
 }

@@ -48,6 +48,8 @@ func randomWalk(f *fixture) {
 		parallel(f.t, len(walkers), func(i int) error { return walkers[i].walk() })
 		f.reopen()
 		parallel(f.t, len(walkers), func(i int) error { return walkers[i].compare(true) })
+		f.purge()
+		parallel(f.t, len(walkers), func(i int) error { return walkers[i].comparePurged() })
 	}
 }
 
@@ -68,6 +70,18 @@ func (w *walker) walk() error {
 		}
 	}
 	return nil
+}
+
+// comparePurged compares once the removed rooms have been purged.
+func (w *walker) comparePurged() error {
+	w.t.Helper()
+	w.model.purge()
+	for _, r := range w.model.gone {
+		told := w.commits.of(r.ID)
+		equal(w.t, "the last event of a removed room", told[len(told)-1].Kind, domain.EventRoomRemoved)
+		equal(w.t, "its rev", told[len(told)-1].Rev, r.LastRev)
+	}
+	return w.compare(true)
 }
 
 func (w *walker) step() {
@@ -177,10 +191,27 @@ func (w *walker) compareRoom(r ports.Reader, want *modelRoom, final bool) error 
 	equalList(w.t, "members", members, want.activeMembers())
 	events, err3 := readLog(r, want.ID)
 	equalList(w.t, "events", events, want.events(w.tenant))
+	w.compareResume(r, want, events)
 	rev := w.rand.Int64N(want.LastRev + 1)
 	seq, err4 := r.SeqAt(want.ID, rev)
 	equal(w.t, fmt.Sprintf("SeqAt %d", rev), seq, want.seqAt(rev))
 	return errors.Join(err, err2, err3, err4, w.compareHistory(r, want, final))
+}
+
+// compareResume follows the log up to a place chosen by chance and goes on from there: the one who does that ends where
+// those end who never broke off.
+func (w *walker) compareResume(r ports.Reader, want *modelRoom, all []domain.Event) {
+	w.t.Helper()
+	place := w.rand.Int64N(want.LastRev + 1)
+	q := ports.EventQuery{Room: want.ID, After: place, MinSeq: w.rand.Int64N(want.LastSeq + 2), Limit: len(all) + 1}
+	if err := w.stretch(r, q, all); err != nil {
+		w.t.Errorf("events of %s: %v", show(q), err)
+	}
+	q.MinSeq = 0
+	rest, err := r.Events(q)
+	equal(w.t, "the error of Events", err, nil)
+	broken := followed(append(slices.Clone(w.commits.of(want.ID)[:place]), rest...))
+	equal(w.t, "where one ends who came back", broken, followed(all))
 }
 
 // compareHistory reads a page before a message and one after it, or all.
@@ -212,6 +243,9 @@ func (w *walker) compareUser(r ports.Reader, user domain.UserID) error {
 	w.t.Helper()
 	list, err := r.Rooms(domain.RoomQuery{User: user, Limit: page})
 	equalList(w.t, fmt.Sprintf("rooms of %q", user), list, w.summaries(user, nil))
+	if user != "" && err == nil {
+		err = w.compareMates(r, user)
+	}
 	for _, device := range w.devices {
 		if err != nil || user == "" {
 			return err
@@ -229,6 +263,23 @@ func (w *walker) compareUser(r ports.Reader, user domain.UserID) error {
 		equal(w.t, what+"seen at", got.SeenAt, want.SeenAt)
 	}
 	return err
+}
+
+// compareMates reads what there is to know of a user and of those who share rooms.
+func (w *walker) compareMates(r ports.Reader, user domain.UserID) error {
+	w.t.Helper()
+	profile, err := r.User(user)
+	if want, known := w.model.users[user]; known {
+		equal(w.t, "the profile of "+string(user), profile, want)
+	} else if wantError(w.t, "User of one not seen yet", err, domain.ErrUserNotFound); errors.Is(err, domain.ErrUserNotFound) {
+		err = nil
+	}
+	mates, err2 := r.RoomMates(user, w.users)
+	equalList(w.t, "room mates of "+string(user), byID(mates), w.model.mates(user))
+	atMost := w.rand.IntN(len(w.users) + 1)
+	small, err3 := r.SmallRooms(user, atMost)
+	equalList(w.t, fmt.Sprintf("rooms of %s with at most %d", user, atMost), sorted(small), w.model.smallRooms(user, atMost))
+	return errors.Join(err, err2, err3)
 }
 
 // compareAcks reads a user's rooms with what one device has acknowledged.

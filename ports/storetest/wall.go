@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -70,13 +72,37 @@ var trespasses = []trespass{
 	{"SetRole", func(f *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.SetRole(to.room, to.user, domain.RoleMember, f.now())
 	}, false},
+	{"RaiseRead", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.RaiseRead(to.room, to.user, 2) }, false},
+	{"UpdateRoom", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.UpdateRoom(domain.Room{ID: to.room, Name: ptr("theirs")}, f.now())
+	}, false},
+	{"RemoveRoom", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return nil, tx.RemoveRoom(to.room, f.now())
+	}, false},
+	{"EditMessage", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.EditMessage(domain.Message{ID: to.message, Room: to.room, Content: "theirs", EditedAt: f.now()})
+	}, false},
+	{"DeleteMessage", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.DeleteMessage(domain.Message{ID: to.message, Room: to.room, DeletedAt: f.now()})
+	}, false},
+	{"User", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.User(to.user) }, false},
+	{"RoomMates", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		all, err := tx.RoomMates("", []domain.UserID{to.user})
+		mates, err2 := tx.RoomMates("zoe", []domain.UserID{to.user})
+		own, err3 := tx.RoomMates(to.user, []domain.UserID{to.user, "zoe"})
+		return [][]domain.User{all, mates, own}, errors.Join(err, err2, err3)
+	}, true},
+	{"SmallRooms", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.SmallRooms(to.user, page) }, true},
+	{"SawUsers", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return nil, tx.SawUsers([]domain.UserID{to.user}, f.now().Add(time.Hour))
+	}, true},
 	{"RaiseMark", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.RaiseMark(to.room, to.user, "phone", domain.Mark{DeliveredSeq: 2})
 	}, false},
 }
 
 // nameless are the methods that name nothing of another tenant; sharedNamesAreTwoThings has them.
-var nameless = []string{"CreateRoom", "SeeDevice", "KeepIdempotency"}
+var nameless = []string{"CreateRoom", "SeeDevice", "PutUser", "KeepIdempotency"}
 
 func wallNamesEveryMethod(f *fixture) {
 	var named, have []string
@@ -108,7 +134,9 @@ func (f *fixture) furnish() aim {
 	f.see("ann", "phone", 1)
 	at := f.now()
 	f.update(func(tx ports.Tx) error {
-		return tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at)
+		_, err := tx.RaiseRead(room.ID, "ann", 1)
+		return errors.Join(err, tx.PutUser(domain.User{ID: "ann", Name: ptr("Ann")}), tx.SawUsers([]domain.UserID{"bob"}, at),
+			tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at))
 	})
 	return to
 }
@@ -158,14 +186,33 @@ func messageIsFoundInItsRoom(f *fixture) {
 	mine := f.newTenant("trespasser")
 	own, second := mine.group("ann"), mine.group("ann")
 	here, there := mine.send(own.ID, "ann", "here"), mine.send(second.ID, "ann", "there")
+	foreign := []domain.MessageID{theirs.message, there.ID, mine.newMessageID()}
 	mine.view(func(r ports.Reader) error {
-		for _, id := range []domain.MessageID{theirs.message, there.ID, mine.newMessageID()} {
+		for _, id := range foreign {
 			got, err := r.Message(own.ID, id)
 			wantError(f.t, "Message of another room: "+show(got), err, domain.ErrMessageNotFound)
 		}
 		got, err := r.Message(own.ID, here.ID)
 		equal(f.t, "Message of this room", got, here)
 		return err
+	})
+	mine.unchanged(own.ID, func() {
+		for _, id := range foreign {
+			mine.cannotChange(own.ID, id)
+		}
+	})
+}
+
+// cannotChange fails the case unless a message is not found by those that change messages.
+func (f *fixture) cannotChange(room domain.RoomID, id domain.MessageID) {
+	f.t.Helper()
+	at := f.now()
+	f.update(func(tx ports.Tx) error {
+		_, err := tx.EditMessage(domain.Message{ID: id, Room: room, Content: "changed", EditedAt: at})
+		wantError(f.t, "EditMessage of another room", err, domain.ErrMessageNotFound)
+		_, err = tx.DeleteMessage(domain.Message{ID: id, Room: room, DeletedAt: at})
+		wantError(f.t, "DeleteMessage of another room", err, domain.ErrMessageNotFound)
+		return nil
 	})
 }
 
@@ -202,9 +249,20 @@ func sharedNamesAreTwoThings(f *fixture) {
 	equalList(f.t, "the first tenant", f.dump("ann", "bob"), before)
 	kept := other.dump("ann", "bob")
 	first := f.rooms(domain.RoomQuery{User: "ann", Type: domain.RoomGroup})[0]
-	f.raise(first.ID, "ann", "phone", domain.Mark{DeliveredSeq: 3, ReadSeq: 3})
+	f.raise(first.ID, "ann", "phone", domain.Mark{DeliveredSeq: 3})
 	f.see("ann", "phone", 2)
 	f.removeMember(first.ID, "bob")
+	at := f.now()
+	f.update(func(tx ports.Tx) error {
+		_, err := tx.RaiseRead(first.ID, "ann", 3)
+		_, err2 := tx.RaiseRead(first.ID, "bob", 2)
+		return errors.Join(err, err2, tx.PutUser(domain.User{ID: "ann"}), tx.SawUsers([]domain.UserID{"ann", "bob"}, at))
+	})
+	f.edit(first.ID, 1, "edited")
+	f.delete(first.ID, 2)
+	f.rename(first.ID, "renamed")
+	f.removeRoom(first.ID)
+	f.purge()
 	equalList(f.t, "the second tenant", other.dump("ann", "bob"), kept)
 	equal(f.t, "the mark in the second tenant", other.place(theirs.room, "ann", "phone").Mark.DeliveredSeq, int64(1))
 }
@@ -264,6 +322,7 @@ func (f *fixture) isNoTenant(id domain.TenantID, room domain.RoomID) {
 		return t, nil
 	})
 	_, keysErr := f.db.KeysOf(ctx, id)
+	_, usageErr := f.db.Usage(ctx, id, page)
 	key := newKey(domain.APIKey, id, 77, now)
 	for what, err := range map[string]error{
 		"View":         f.db.View(ctx, id, func(ports.Reader) error { never("View"); return nil }),
@@ -274,6 +333,7 @@ func (f *fixture) isNoTenant(id domain.TenantID, room domain.RoomID) {
 		"DeleteTenant": f.db.DeleteTenant(ctx, id, now),
 		"AddKey":       f.db.AddKey(ctx, key),
 		"KeysOf":       keysErr,
+		"Usage":        usageErr,
 		"RevokeKey":    f.db.RevokeKey(ctx, id, domain.APIKey, "key_1", now),
 	} {
 		equal(f.t, what+" of an unknown tenant", fmt.Sprint(err), domain.ErrTenantNotFound.Error())

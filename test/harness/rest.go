@@ -15,6 +15,7 @@ type Client struct {
 	Base   string
 	header http.Header
 	http   *http.Client
+	drift  *drift // nil: answers are not held against the specification
 }
 
 // Response is an answer, read to its end.
@@ -51,7 +52,7 @@ func (e *StatusError) Error() string {
 
 // Anonymous is a client without credentials.
 func (s *Server) Anonymous() *Client {
-	return &Client{Base: s.Base, header: http.Header{}, http: s.http}
+	return &Client{Base: s.Base, header: http.Header{}, http: s.http, drift: &s.drift}
 }
 
 // Operator is a client with the master key.
@@ -64,10 +65,11 @@ func (c *Client) With(name, value string) *Client {
 	if value == "" {
 		header.Del(name)
 	}
-	return &Client{Base: c.Base, header: header, http: c.http}
+	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift}
 }
 
-// Do sends one request. A string or []byte body goes as it is, anything else as JSON; nil is no body.
+// Do sends one request. A string or []byte body goes as it is, anything else as JSON; nil is no body. An answer that is
+// not as specified fails the server's test at its end, whatever the caller makes of it.
 func (c *Client) Do(ctx context.Context, method, path string, body any) (*Response, error) {
 	req, err := c.request(ctx, method, path, body)
 	if err != nil {
@@ -81,6 +83,9 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (*Respon
 	read, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer to %s %s: %w", method, path, err)
+	}
+	if c.drift != nil {
+		c.drift.note(CheckAnswer(req, res.StatusCode, res.Header, read))
 	}
 	return &Response{Status: res.StatusCode, Header: res.Header, Body: read}, nil
 }
@@ -144,5 +149,5 @@ func (r *Response) Problem() (ErrorBody, error) {
 func (c *Client) WithValues(name string, values ...string) *Client {
 	header := c.header.Clone()
 	header[http.CanonicalHeaderKey(name)] = values
-	return &Client{Base: c.Base, header: header, http: c.http}
+	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift}
 }

@@ -44,6 +44,7 @@ type Server struct {
 	http    *http.Client
 	logPath string
 	canary  canary
+	drift   drift
 
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
@@ -276,7 +277,10 @@ func (s *Server) finish(t testing.TB) {
 		t.Errorf("exit code after SIGTERM: got %d, want 0", code)
 	}
 	s.http.CloseIdleConnections()
-	for _, found := range s.CanaryHits() {
+	for _, found := range append(s.CanaryHits(), undocumented.take(s.Base)...) {
+		t.Error(found)
+	}
+	for _, found := range s.drift.all() {
 		t.Error(found)
 	}
 	if t.Failed() {

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/chatapi/chatapi/test/frames"
 )
 
 // Frame is one frame from the server, with the moment it was read. Fields that a type does not have are zero.
@@ -37,6 +40,13 @@ type Frame struct {
 	Protocol    int    `json:"protocol"`
 	HeartbeatMS int64  `json:"heartbeat_ms"`
 	ReconnectMS int64  `json:"reconnect_after_ms"`
+	RetryMS     int64  `json:"retry_after_ms"` // of an error RATE_LIMIT_EXCEEDED
+	Role        string `json:"role"`           // of member events
+	State       Room   `json:"room"`           // of room.created and room.updated
+	Action      string `json:"action"`         // of typing: start or stop
+	Status      string `json:"status"`         // of presence.update: online or offline
+	Timestamp   string `json:"timestamp"`      // of presence.update
+	ExpiresAt   string `json:"expires_at"`     // of token.expiring
 
 	Rooms     json.RawMessage `json:"rooms"`    // a count in sync.complete, ids in resync_required
 	Messages  int             `json:"messages"` // of sync.complete
@@ -61,6 +71,7 @@ func (e *HandshakeError) Error() string {
 // Conn is a socket that records every frame it receives. Its methods are safe for concurrent use.
 type Conn struct {
 	ws       *websocket.Conn
+	base     string
 	keep     func(Frame) bool
 	started  sync.Once
 	finished chan struct{}
@@ -77,8 +88,10 @@ type Conn struct {
 
 // DialOptions shape one socket.
 type DialOptions struct {
+	Path       string // empty is /ws
 	Query      url.Values
 	Header     http.Header
+	Protocols  []string         // the subprotocols offered
 	OnFrame    func(Frame)      // called in order by the reading goroutine, before the frame is recorded
 	Stalled    bool             // do not read until Conn.Read is called
 	ReadBuffer int              // the kernel's receive buffer in bytes; 0 = its default
@@ -117,8 +130,10 @@ func pairs(query []string) url.Values {
 
 // Dial opens a socket at base (http://…); the caller gives the credentials in header or query.
 func Dial(base string, opts DialOptions) (*Conn, error) {
-	dialer := websocket.Dialer{HandshakeTimeout: requestTimeout, NetDialContext: netDialer(opts.ReadBuffer).DialContext}
-	target := "ws" + strings.TrimPrefix(base, "http") + "/ws"
+	dialer := websocket.Dialer{
+		HandshakeTimeout: requestTimeout, NetDialContext: netDialer(opts.ReadBuffer).DialContext, Subprotocols: opts.Protocols,
+	}
+	target := "ws" + strings.TrimPrefix(base, "http") + cmp.Or(opts.Path, "/ws")
 	if len(opts.Query) > 0 {
 		target += "?" + opts.Query.Encode()
 	}
@@ -131,7 +146,7 @@ func Dial(base string, opts DialOptions) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{
-		ws: ws, finished: make(chan struct{}), changed: make(chan struct{}), onFrame: opts.OnFrame, keep: opts.Keep,
+		ws: ws, base: base, finished: make(chan struct{}), changed: make(chan struct{}), onFrame: opts.OnFrame, keep: opts.Keep,
 	}
 	if opts.Silent {
 		ws.SetPingHandler(func(string) error { return nil })
@@ -168,8 +183,9 @@ func (c *Conn) readLoop() {
 			return
 		}
 		f := Frame{At: time.Now(), Raw: raw}
-		if err := json.Unmarshal(raw, &f); err != nil {
-			c.fail(fmt.Errorf("a frame that is not the documented JSON: %w: %.300s", err, raw))
+		if err := errors.Join(json.Unmarshal(raw, &f), frames.Check(raw)); err != nil {
+			undocumented.note(c.base, err)
+			c.fail(err)
 			return
 		}
 		if c.onFrame != nil {
@@ -179,6 +195,35 @@ func (c *Conn) readLoop() {
 			c.record(f)
 		}
 	}
+}
+
+// undocumented are the faults found in frames, by the server's base address: the test that has started the server fails by
+// them at its end, whoever received them.
+var undocumented faults
+
+type faults struct {
+	mu    sync.Mutex
+	found map[string][]string
+}
+
+func (f *faults) note(base string, err error) {
+	const enough = 5
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.found == nil {
+		f.found = map[string][]string{}
+	}
+	if len(f.found[base]) < enough {
+		f.found[base] = append(f.found[base], err.Error())
+	}
+}
+
+// take hands over what was found.
+func (f *faults) take(base string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer delete(f.found, base)
+	return f.found[base]
 }
 
 func (c *Conn) record(f Frame) {
@@ -319,6 +364,33 @@ func (c *Conn) Send(room, content, clientID string) (Message, bool, error) {
 	}
 	err = json.Unmarshal(f.Data, &sent)
 	return sent.Message, sent.Duplicate, err
+}
+
+// Auth renews the socket with a JWT or a ticket and returns the answer, a reply or an error.
+func (c *Conn) Auth(token string) (Frame, error) {
+	return c.Request(map[string]any{"type": "auth", "token": token})
+}
+
+// Ask is Request for those who want a reply: an error frame is a *FrameError.
+func (c *Conn) Ask(fields map[string]any) (Frame, error) {
+	f, err := c.Request(fields)
+	if err == nil && f.Type == "error" {
+		err = &FrameError{f}
+	}
+	return f, err
+}
+
+// Subprotocol is the one the server has chosen; empty for none.
+func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
+
+// Ticket gets a socket ticket as whom the client is. No log of the server may hold it.
+func (s *Server) Ticket(c *Client) (string, error) {
+	var made struct {
+		Token string `json:"token"`
+	}
+	_, err := c.Call(http.MethodPost, "/ws/token", nil, http.StatusOK, &made)
+	s.canary.add(made.Token)
+	return made.Token, err
 }
 
 // FrameError is an error frame in answer to a request.

@@ -44,6 +44,8 @@ type Message struct {
 	ClientID   string          `json:"client_id"`
 	ReplyTo    string          `json:"reply_to"`
 	CreatedAt  string          `json:"created_at"`
+	EditedAt   string          `json:"edited_at"`
+	DeletedAt  string          `json:"deleted_at"`
 }
 
 // NewTenant makes a tenant through the master key, without a rate limit.

@@ -113,7 +113,9 @@ func (s failingStore) Update(context.Context, domain.TenantID, func(ports.Tx) er
 }
 
 func withFailingRooms(err error) option {
-	return func(d *httpapi.Deps) { d.Rooms = application.NewRooms(failingStore{err}, system.IDs{}, system.Clock{}) }
+	return func(d *httpapi.Deps) {
+		d.Rooms = application.NewRooms(failingStore{err}, system.IDs{}, system.Clock{}, nil)
+	}
 }
 
 func TestInternalErrorsAreLoggedOnceAndNotTold(t *testing.T) {

@@ -14,12 +14,15 @@ import (
 	"testing"
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
+	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
 	"github.com/chatapi/chatapi/adapters/token"
+	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/test/harness"
 )
 
 const (
@@ -36,6 +39,11 @@ type fixture struct {
 	tenant   string
 	key      string
 	draining *atomic.Bool
+	online   *inproc.Presence
+	signing  struct {
+		once        sync.Once
+		kid, secret string
+	}
 }
 
 // option changes what the handler is built from.
@@ -43,7 +51,7 @@ type option func(*httpapi.Deps)
 
 func newFixture(t *testing.T, options ...option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}}
+	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence()}
 	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, o := range options {
 		o(&f.deps)
@@ -72,25 +80,45 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		f.t.Fatal(err)
 	}
 	clock, ids := system.Clock{}, system.IDs{}
-	identity := application.NewIdentity(store, store, token.New(), sealer, clock,
+	bus, frames := inproc.NewBus(), ws.Encoder{}
+	identity := application.NewIdentity(store, store, token.New(), inproc.NewTickets(), sealer, ids, clock,
 		application.IdentityConfig{MasterKey: masterKey, JWTSecret: jwtSecret})
+	usage, upkeep := application.NewUsage(store, clock, log), application.NewUpkeep(store, store, identity, log)
+	store.OnCommit(usage.Committed)
 	return httpapi.Deps{
 		Identity:  identity,
 		Messaging: application.NewMessaging(store, store, identity, ids, clock),
-		Rooms:     application.NewRooms(store, ids, clock),
-		Delivery:  application.NewDelivery(store, clock, log),
-		Tenancy:   application.NewTenancy(store, store, store, sealer, ids, clock, identity, noSockets{}),
+		Rooms:     application.NewRooms(store, ids, clock, upkeep),
+		Delivery:  application.NewDelivery(store, application.NewHints(bus, frames, log), clock, log),
+		Users:     application.NewUsers(store),
+		Presence:  application.NewPresence(store, f.online, bus, frames, ids, clock, log),
+		Tenancy:   application.NewTenancy(store, store, store, sealer, ids, clock, identity, usage, upkeep, twoSockets{}),
+		Limits:    application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
 		Prober:    store,
 		IDs:       ids,
 		Logger:    log,
 		Draining:  f.draining.Load,
-		Config:    httpapi.Config{Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}},
+		Docs:      http.HandlerFunc(docs),
+		Config: httpapi.Config{
+			Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}, DefaultRateLimit: defaultRate,
+		},
 	}
 }
 
-type noSockets struct{}
+// defaultRate is never reached here by a tenant that has no limit of its own.
+const defaultRate = 100_000
 
-func (noSockets) CloseCredential(domain.TenantID, string) {}
+// docs is a page that tells its path.
+func docs(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Cache-Control", "max-age=60")
+	_, _ = io.WriteString(w, "page "+r.URL.Path)
+}
+
+// twoSockets are the open ones of every tenant.
+type twoSockets struct{}
+
+func (twoSockets) CloseCredential(domain.TenantID, string) {}
+func (twoSockets) OpenSockets(domain.TenantID) int         { return 2 }
 
 // newTenant makes a tenant with a config and returns its id and key.
 func (f *fixture) newTenant(name, config string) (id, key string) {
@@ -119,6 +147,9 @@ func (c client) get(path string) *answer        { return c.send(http.MethodGet, 
 func (c client) post(path, body string) *answer { return c.send(http.MethodPost, path, body) }
 func (c client) del(path string) *answer        { return c.send(http.MethodDelete, path, "") }
 
+func (c client) put(path, body string) *answer   { return c.send(http.MethodPut, path, body) }
+func (c client) patch(path, body string) *answer { return c.send(http.MethodPatch, path, body) }
+
 // send makes a request, validates its answer and returns it.
 func (c client) send(method, path, body string) *answer {
 	t := c.f.t
@@ -143,7 +174,9 @@ func (c client) send(method, path, body string) *answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	validate(t, r, got, content)
+	if err := harness.CheckAnswer(r, got.StatusCode, got.Header, content); err != nil {
+		t.Error(err)
+	}
 	return &answer{t, method + " " + path, got.StatusCode, got.Header, content}
 }
 
@@ -216,6 +249,16 @@ func (a *answer) decode(v any) {
 // withoutRequestID is the body with the id of the request taken out, for comparing answers.
 func (a *answer) withoutRequestID() string {
 	return strings.ReplaceAll(string(a.body), a.header.Get("X-Request-Id"), "req_")
+}
+
+// newMessage sends a message as a user and returns its id.
+func (f *fixture) newMessage(sender, room, content string) string {
+	f.t.Helper()
+	in, err := json.Marshal(map[string]any{"content": content})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return f.user(sender).post("/rooms/"+room+"/messages", string(in)).want(http.StatusCreated).object()["message_id"].(string)
 }
 
 // newRoom makes a group with a user as its admin and returns its id.

@@ -26,6 +26,26 @@ func (f *fixture) newSigningKey() (kid, secret string) {
 	return made["kid"].(string), made["secret"].(string)
 }
 
+// jwt is a client that acts as a user with a token.
+func (f *fixture) jwt(user string) client {
+	f.t.Helper()
+	f.signing.once.Do(func() { f.signing.kid, f.signing.secret = f.newSigningKey() })
+	return f.bearer(f.signed(user, f.signing.kid, f.signing.secret, time.Hour))
+}
+
+// as are the ways in which a user calls.
+func (f *fixture) as(user string) map[string]client {
+	f.t.Helper()
+	return map[string]client{"with the API key": f.user(user), "with a token": f.jwt(user)}
+}
+
+// foreigner is somebody of another tenant, who may have the same name.
+func (f *fixture) foreigner(user string) client {
+	f.t.Helper()
+	_, key := f.newTenant("Foreign", "{}")
+	return f.anonymous().with("X-API-Key", key, "X-User-Id", user)
+}
+
 func TestBadCredentialsAreAllAnsweredAlike(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -1,0 +1,90 @@
+package sqlite
+
+import (
+	"github.com/chatapi/chatapi/domain"
+)
+
+// removedRoom is a room that was removed and still holds what is to be purged.
+type removedRoom struct {
+	number           int64
+	lastSeq, lastRev int64
+	user             int64 // memberships up to this user's have been dealt with
+}
+
+func (p *purge) removed() (r removedRoom, found bool, err error) {
+	found, err = p.t.conn.first(`SELECT number, last_seq, last_rev, purge_user FROM rooms
+		WHERE deleted IS NOT NULL AND purged IS NULL ORDER BY deleted LIMIT 1`, nil, func(row row) {
+		r = removedRoom{number: row.int(0), lastSeq: row.int(1), lastRev: row.int(2), user: row.int(3)}
+	})
+	return r, found, err
+}
+
+// contents ends the memberships of a removed room, then removes its log. Its row and the memberships stay: a tombstone.
+func (p *purge) contents(r removedRoom) error {
+	for p.left > 0 {
+		last, found, err := p.lastOfNext(r)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
+		}
+		done, err := p.memberships(r, last)
+		if err != nil || !done {
+			return err
+		}
+		r.user = last
+	}
+	if err := p.log(r.number); err != nil || p.left <= 0 {
+		return err
+	}
+	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", millis(p.now), r.number)
+}
+
+// maxLeavers is how many memberships are ended together: with both their rows, half of a step.
+const maxLeavers = maxSweep / 4
+
+// lastOfNext is the user that ends the next run of memberships.
+func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
+	return p.one("SELECT max(user) FROM (SELECT user FROM members WHERE room = ? AND user > ? ORDER BY user LIMIT 0 + ?) HAVING count(*) > 0",
+		r.number, r.user, int64(maxLeavers))
+}
+
+// memberships removes the marks of a run of memberships and makes those that stand end where the room did; done is
+// false when the allowance did not do for that.
+func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
+	if p.left <= 2*maxLeavers {
+		p.left = 0 // the next step begins with this run
+		return false, nil
+	}
+	forMarks := p.left - 2*maxLeavers
+	n, err := p.t.remove(`DELETE FROM marks WHERE (user, room, device) IN (SELECT k.user, k.room, k.device
+		FROM members m CROSS JOIN marks k ON k.user = m.user AND k.room = m.room
+		WHERE m.room = ? AND m.user > ? AND m.user <= ? LIMIT 0 + ?)`, r.number, r.user, last, forMarks)
+	p.left -= n
+	if err != nil || n == forMarks {
+		return false, err
+	}
+	err = p.spend(`UPDATE users SET user_rev = user_rev + 1 WHERE number IN
+		(SELECT user FROM members WHERE room = ? AND user > ? AND user <= ? AND state = ?)`,
+		r.number, r.user, last, int64(domain.Active))
+	if err != nil {
+		return false, err
+	}
+	err = p.spend(`UPDATE members SET state = ?, left_seq = ?, left_rev = ?,
+		user_rev = (SELECT u.user_rev FROM users u WHERE u.number = members.user)
+		WHERE room = ? AND user > ? AND user <= ? AND state = ?`,
+		int64(domain.Left), r.lastSeq, r.lastRev, r.number, r.user, last, int64(domain.Active))
+	if err != nil {
+		return false, err
+	}
+	return true, p.t.put("UPDATE rooms SET purge_user = ? WHERE number = ?", last, r.number)
+}
+
+// tombstone removes the last of a room, when every device that could still ask for it has been forgotten.
+func (p *purge) tombstone(room int64) error {
+	if err := p.rows("members", "(room, user)", "room = ?", room); err != nil {
+		return err
+	}
+	return p.rows("rooms", "(number)", "number = ?", room)
+}

@@ -1,0 +1,321 @@
+package application
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Presence tells who is online. A user is from the first socket on any node to domain.PresenceGrace after the last, so
+// that a reconnect within it is invisible. Those who share a room of at most domain.MaxHintMembers are told; of others
+// one asks.
+type Presence struct {
+	store ports.Store
+	port  ports.Presence
+	bus   ports.Bus
+	enc   ports.Encoder
+	clock ports.Clock
+	log   *slog.Logger
+	node  string
+
+	mu      sync.Mutex
+	users   map[ports.TenantUser]*attendance
+	changed chan struct{} // somebody has come
+}
+
+// attendance is a user with sockets on this node, now or a moment ago.
+type attendance struct {
+	here   bool
+	told   bool      // the port knows
+	leftAt time.Time // when the last socket closed; monotonic
+}
+
+const (
+	presenceLease  = 30 * time.Second
+	presenceRenew  = presenceLease / 3
+	presenceExpire = 5 * time.Second
+	presenceTick   = 500 * time.Millisecond
+	presenceStep   = 500 // users in one call or unit of work
+)
+
+// presenceChannel carries who has come and gone, with the rooms whose members are to be told.
+const presenceChannel = "presence"
+
+// NewPresence wires the component; Run it.
+func NewPresence(store ports.Store, port ports.Presence, bus ports.Bus, enc ports.Encoder, ids ports.IDs, clock ports.Clock,
+	log *slog.Logger) *Presence {
+	return &Presence{
+		store: store, port: port, bus: bus, enc: enc, clock: clock, log: log, node: ids.NewUUID().String(),
+		users: map[ports.TenantUser]*attendance{}, changed: make(chan struct{}, 1),
+	}
+}
+
+// came notes a user's first socket on this node.
+func (p *Presence) came(u ports.TenantUser) {
+	p.mu.Lock()
+	a := p.users[u]
+	if a == nil {
+		a = &attendance{}
+		p.users[u] = a
+	}
+	a.here = true
+	p.mu.Unlock()
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// went notes that a user's last socket on this node has closed.
+func (p *Presence) went(u ports.TenantUser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if a := p.users[u]; a != nil {
+		a.here, a.leftAt = false, time.Now()
+	}
+}
+
+// Status tells who of the users named is online, in the order asked: those who share a room with the caller, the caller
+// too; to the backend anybody known. Others are left out.
+func (p *Presence) Status(ctx context.Context, c Caller, ids []string) ([]domain.Status, error) {
+	asked, err := domain.CheckPresenceQuery(ids)
+	if err != nil {
+		return nil, err
+	}
+	known, err := ports.View(ctx, p.store, c.Tenant.ID, func(r ports.Reader) ([]domain.User, error) {
+		return r.RoomMates(c.User, asked)
+	})
+	if err != nil {
+		return nil, err
+	}
+	online, err := p.port.Online(ctx, c.Tenant.ID, asked)
+	if err != nil {
+		return nil, err
+	}
+	now := p.clock.Now()
+	statuses := make([]domain.Status, 0, len(known))
+	for _, user := range asked {
+		i := slices.IndexFunc(known, func(u domain.User) bool { return u.ID == user })
+		if i < 0 {
+			continue
+		}
+		status := domain.Status{User: user, Online: online[user], LastSeen: known[i].LastSeen}
+		if status.Online {
+			status.LastSeen = now
+		}
+		statuses = append(statuses, status)
+	}
+	return statuses, nil
+}
+
+// Run tells who comes and goes until ctx ends. Then this node's users have the grace to appear on another.
+func (p *Presence) Run(ctx context.Context) error {
+	tick := time.NewTicker(presenceTick)
+	defer tick.Stop()
+	renewed, expired := time.Now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+			defer cancel()
+			p.takeLeave(last)
+			return nil
+		case <-p.changed:
+		case <-tick.C:
+		}
+		p.tellChanges(ctx)
+		if now := time.Now(); now.Sub(renewed) >= presenceRenew {
+			p.renew(ctx, presenceLease)
+			renewed = now
+		}
+		if now := time.Now(); now.Sub(expired) >= presenceExpire {
+			p.expire(ctx)
+			expired = now
+		}
+	}
+}
+
+// tellChanges tells the port, and then everybody concerned, who has come, and who has stayed away for the grace.
+func (p *Presence) tellChanges(ctx context.Context) {
+	came, gone := p.changes(time.Now())
+	for part := range slices.Chunk(came, presenceStep) {
+		arrived, err := p.port.Arrive(ctx, p.node, part, presenceLease)
+		if err != nil {
+			p.log.Warn("presence not noted yet", "error", err, "users", len(part))
+			continue
+		}
+		p.noteTold(part, true)
+		p.announce(ctx, arrived, domain.PresenceOnline)
+	}
+	for part := range slices.Chunk(gone, presenceStep) {
+		left, err := p.port.Leave(ctx, p.node, part)
+		if err != nil {
+			p.log.Warn("absence not noted yet", "error", err, "users", len(part))
+			continue
+		}
+		p.noteTold(part, false)
+		p.sawLast(ctx, part)
+		p.announce(ctx, left, domain.PresenceOffline)
+	}
+}
+
+// changes are the users whom the port does not know yet, and those whose grace is over.
+func (p *Presence) changes(now time.Time) (came, gone []ports.TenantUser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for u, a := range p.users {
+		switch {
+		case a.here && !a.told:
+			came = append(came, u)
+		case !a.here && !a.told:
+			delete(p.users, u)
+		case !a.here && now.Sub(a.leftAt) >= domain.PresenceGrace:
+			gone = append(gone, u)
+		}
+	}
+	return came, gone
+}
+
+// noteTold notes what the port knows. Who came back while it was told of the absence is told to it anew.
+func (p *Presence) noteTold(users []ports.TenantUser, present bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range users {
+		a := p.users[u]
+		if a == nil {
+			continue
+		}
+		if a.told = present; !present && !a.here {
+			delete(p.users, u)
+		}
+	}
+}
+
+// renew prolongs the leases of this node's users.
+func (p *Presence) renew(ctx context.Context, lease time.Duration) {
+	for part := range slices.Chunk(p.told(), presenceStep) {
+		arrived, err := p.port.Arrive(ctx, p.node, part, lease)
+		if err != nil {
+			p.log.Warn("presence not renewed", "error", err, "users", len(part))
+			continue
+		}
+		p.announce(ctx, arrived, domain.PresenceOnline) // of a port that has forgotten them
+	}
+}
+
+func (p *Presence) told() []ports.TenantUser {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var users []ports.TenantUser
+	for u, a := range p.users {
+		if a.told {
+			users = append(users, u)
+		}
+	}
+	return users
+}
+
+// expire tells of the users of nodes that have died.
+func (p *Presence) expire(ctx context.Context) {
+	left, err := p.port.Expire(ctx)
+	if err != nil {
+		p.log.Warn("expired presence not looked up", "error", err)
+		return
+	}
+	p.sawLast(ctx, left)
+	p.announce(ctx, left, domain.PresenceOffline)
+}
+
+// takeLeave ends this node's part: whoever does not appear on another within the grace is offline then.
+func (p *Presence) takeLeave(ctx context.Context) {
+	users := p.told()
+	p.sawLast(ctx, users)
+	p.renew(ctx, domain.PresenceGrace)
+}
+
+// sawLast notes when users were last seen.
+func (p *Presence) sawLast(ctx context.Context, users []ports.TenantUser) {
+	now := p.clock.Now()
+	for tenant, ids := range byTenant(users) {
+		for part := range slices.Chunk(ids, presenceStep) {
+			err := p.store.Update(ctx, tenant, func(tx ports.Tx) error { return tx.SawUsers(part, now) })
+			if ignoreGone(err) != nil {
+				p.log.Warn("last sight of users not noted", "error", err, "users", len(part))
+			}
+		}
+	}
+}
+
+// announce hands to every node who has come or gone, with the rooms whose members are to be told.
+func (p *Presence) announce(ctx context.Context, users []ports.TenantUser, state string) {
+	now := p.clock.Now()
+	for tenant, ids := range byTenant(users) {
+		for part := range slices.Chunk(ids, presenceStep) {
+			payload, err := ports.View(ctx, p.store, tenant, func(r ports.Reader) ([]byte, error) {
+				return p.payload(r, tenant, part, state, now)
+			})
+			if err == nil && len(payload) > 0 {
+				err = p.bus.Publish(ctx, presenceChannel, payload)
+			}
+			if ignoreGone(err) != nil && ctx.Err() == nil {
+				p.log.Warn("presence not announced", "error", err, "users", len(part))
+			}
+		}
+	}
+}
+
+func (p *Presence) payload(r ports.UserReader, tenant domain.TenantID, users []domain.UserID, state string, now time.Time) (payload []byte, err error) {
+	for _, user := range users {
+		rooms, err := r.SmallRooms(user, domain.MaxHintMembers)
+		if err != nil {
+			return nil, err
+		}
+		if len(rooms) > 0 {
+			hint := domain.Hint{Tenant: tenant, Kind: domain.HintPresence, User: user, State: state, At: now}
+			payload = appendPresence(payload, newHintSignal(p.enc, hint), rooms)
+		}
+	}
+	return payload, nil
+}
+
+func byTenant(users []ports.TenantUser) map[domain.TenantID][]domain.UserID {
+	tenants := map[domain.TenantID][]domain.UserID{}
+	for _, u := range users {
+		tenants[u.Tenant] = append(tenants[u.Tenant], u.User)
+	}
+	return tenants
+}
+
+// appendPresence writes a hint and the rooms it concerns.
+func appendPresence(dst []byte, s signal, rooms []domain.RoomID) []byte {
+	dst = appendSignal(dst, s)
+	dst = binary.AppendUvarint(dst, uint64(len(rooms)))
+	for _, room := range rooms {
+		dst = append(dst, room[:]...)
+	}
+	return dst
+}
+
+// readPresence reads what appendPresence wrote, and returns what follows it.
+func readPresence(data []byte) (s signal, rooms []domain.RoomID, rest []byte, err error) {
+	s, data, err = readSignal(data)
+	if err != nil {
+		return s, nil, nil, err
+	}
+	r := signalReader{data: data}
+	for range min(r.number(), uint64(len(r.data))) {
+		var room domain.RoomID
+		copy(room[:], r.next(len(room)))
+		rooms = append(rooms, room)
+	}
+	if r.failed {
+		return s, nil, nil, errSignal
+	}
+	return s, rooms, r.data, nil
+}

@@ -1,0 +1,33 @@
+package domain
+
+import "time"
+
+// Rate is a token bucket: so many a second, and as many at once. Zero is unlimited.
+type Rate struct {
+	PerSecond int
+	Burst     int
+}
+
+// DefaultRateLimit is a tenant's calls a second unless its config or the operator says otherwise.
+const DefaultRateLimit = 100
+
+// IsUnlimited reports whether the rate limits nothing.
+func (r Rate) IsUnlimited() bool { return r.PerSecond <= 0 }
+
+// Allowance is what a bucket says to one call.
+type Allowance struct {
+	OK         bool
+	Limit      int           // of the rate, a second; 0 = unlimited
+	Remaining  int           // calls that would be allowed right now
+	Reset      time.Time     // when the bucket is full again
+	RetryAfter time.Duration // until the next call is allowed; 0 when OK
+}
+
+// RateOf is the tenant's rate; fallback is the operator's default.
+func (c TenantConfig) RateOf(fallback int) Rate {
+	n := fallback
+	if c.RateLimit != nil {
+		n = *c.RateLimit
+	}
+	return Rate{PerSecond: n, Burst: n}
+}
