@@ -7,6 +7,9 @@ LDFLAGS := -s -w -X main.release=$(VERSION)
 UNITS    = $(shell $(GO) list ./... | grep -v /test/)
 WHOLE    = $(shell $(GO) list ./test/...)
 
+# Folders with tests in Node.js. They are named testdata so that Go looks for no packages in node_modules.
+NODE_TESTS := test/browser/testdata test/imports/testdata
+
 # The server is pure Go: one static binary. Only the race detector needs a C compiler, and sets this itself.
 export CGO_ENABLED ?= 0
 
@@ -65,14 +68,19 @@ bench: build ## micro-benchmarks of the store and the sockets, then the whole pa
 	$(GO) test -run '^$$' -bench . -benchmem ./adapters/sqlite ./adapters/ws
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) run ./test/load
 
-# What the tests call besides Go: the samples run in Node.js and in Python with requests, the fault tests under strace,
-# the commands of the README with curl; the race detector links with gcc.
+# What the tests call besides Go: the samples run in Node.js and in Python with requests, the pages in Chromium, the fault
+# tests under strace, the commands of the README with curl; the race detector links with gcc.
 .PHONY: tools
-tools:
+tools: programs $(NODE_TESTS:%=%/node_modules/.installed) ## install what the tests call besides Go (Debian, npm)
+
+.PHONY: programs
+programs:
 	@missing=""; \
 	/usr/bin/python3 -c 'import requests' 2>/dev/null || missing="$$missing python3-requests"; \
 	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	if [ -n "$$missing" ]; then \
@@ -80,6 +88,19 @@ tools:
 		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
+# The packages of npm that tests use, as the lock files pin them; no script of theirs runs. Once per lock file.
+%/node_modules/.installed: %/package-lock.json %/package.json | programs
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# Swagger UI is part of this repository. To renew it: raise its version in test/browser/testdata, then this.
+.PHONY: swagger-ui
+swagger-ui: tools
+	@from=test/browser/testdata/node_modules/swagger-ui-dist; to=web/docs/swagger-ui; \
+	cp $$from/LICENSE $$to/LICENSE.txt && cp $$from/NOTICE $$to/NOTICE.txt && \
+	cp $$from/swagger-ui-bundle.js.LICENSE.txt $$to/ && \
+	gzip -9nc $$from/swagger-ui-bundle.js >$$to/swagger-ui-bundle.js.gz && gzip -9nc $$from/swagger-ui.css >$$to/swagger-ui.css.gz
+
 .PHONY: clean
-clean: ## remove what build made; the data stays
-	rm -rf bin
+clean: ## remove what build and tools made; the data stays
+	rm -rf bin $(NODE_TESTS:%=%/node_modules)
