@@ -16,6 +16,7 @@ type step struct {
 	last    int64 // the room's position in the store, when that was read
 	through int64 // where the seat stands when the log is pushed
 	pos     int64 // where it stood before
+	until   int64 // of the seat
 	minSeq  int64
 	turn    int
 	stay    int
@@ -57,7 +58,7 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 	if s == nil || s.state != behind {
 		return step{pos: r.last}, settled
 	}
-	st := step{pos: s.pos, through: r.last, minSeq: s.minSeq, turn: s.turn, stay: s.stay}
+	st := step{pos: s.pos, through: r.last, until: s.until, minSeq: s.minSeq, turn: s.turn, stay: s.stay}
 	switch {
 	case s.until > 0 && s.pos >= s.until:
 		st.log, st.through, st.removed = []signal{{Frame: p.f.removed(r, s.until)}}, s.pos, true
@@ -121,7 +122,9 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 	err := p.f.store.View(ctx, r.tenant, func(v ports.Reader) error {
 		room, member, err := v.Access(r.id, p.caller.User)
 		if errors.Is(err, domain.ErrRoomNotFound) || err == nil && member == nil {
-			until = max(st.pos, r.endedAt(), 1)
+			if until = st.until; until == 0 {
+				until = max(st.pos, r.endedAt(), 1)
+			}
 			st.through = until
 			return nil
 		}
@@ -176,7 +179,7 @@ func (p *Peer) learn(r *liveRoom, st *step, until int64) {
 		}
 	}
 	n := len(st.log)
-	if n > 0 && !r.gone && st.log[n-1].Rev == r.last && st.log[0].Rev == r.last-int64(n)+1 {
+	if n > 0 && !r.gone && st.last == r.last && st.log[n-1].Rev == r.last && st.log[0].Rev == r.last-int64(n)+1 {
 		p.f.tailBytes.Add(int64(r.tail.fill(st.log)))
 	}
 }

@@ -52,6 +52,8 @@ const (
 	devicesAJob  = 100                    // in one write: its closure stays far below 5 ms
 	flushWrites  = 16                     // at a time; they share commits
 	flushTimeout = 10 * time.Second
+
+	pendingDevices = 100_000 // that wait while the store cannot be written
 )
 
 // NewDelivery wires the use case.
@@ -96,17 +98,20 @@ func (d *Delivery) confirm(ctx context.Context, c Caller, room domain.RoomID, de
 		return raise(tx, room, c.User, dev, m)
 	})
 	if err == nil {
-		d.hints.Tell(ctx, receipt(c.Tenant.ID, room, c.User, raised))
+		d.tell(ctx, receipts(c.Tenant.ID, room, c.User, raised))
 	}
 	return err
 }
 
 func (d *Delivery) confirmSoon(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, check func(ports.Reader) (mark, error)) error {
 	m, err := ports.View(ctx, d.store, c.Tenant.ID, check)
-	if err == nil {
-		d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{marks: map[domain.RoomID]mark{room: m}})
+	if err != nil {
+		return err
 	}
-	return err
+	if !d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{marks: map[domain.RoomID]mark{room: m}}) {
+		return domain.ErrBusy
+	}
+	return nil
 }
 
 // raise stores a mark and returns it as it stands then; readSeq stays 0 when nothing was read.
@@ -118,13 +123,16 @@ func raise(tx ports.MarkWriter, room domain.RoomID, user domain.UserID, dev doma
 	return raised, err
 }
 
-// receipt is what others are told of a mark: that it was read, which says that it was received, or that alone.
-func receipt(tenant domain.TenantID, room domain.RoomID, user domain.UserID, m mark) domain.Hint {
-	h := domain.Hint{Tenant: tenant, Room: room, Kind: domain.HintAcked, User: user, Seq: m.DeliveredSeq}
+// receipts is what others are told of a mark: how far was read, which says that it was received, and how far was
+// received when that is further.
+func receipts(tenant domain.TenantID, room domain.RoomID, user domain.UserID, m mark) (told []domain.Hint) {
 	if m.readSeq > 0 {
-		h.Kind, h.Seq = domain.HintRead, m.readSeq
+		told = append(told, domain.Hint{Tenant: tenant, Room: room, Kind: domain.HintRead, User: user, Seq: m.readSeq})
 	}
-	return h
+	if m.DeliveredSeq > m.readSeq {
+		told = append(told, domain.Hint{Tenant: tenant, Room: room, Kind: domain.HintAcked, User: user, Seq: m.DeliveredSeq})
+	}
+	return told
 }
 
 // checkAck is the mark an ack stands for. A rev that does not lie between the message seq and the one after it is
@@ -152,14 +160,17 @@ func checkAck(r ports.Reader, c Caller, id domain.RoomID, seq, rev int64) (mark,
 	return mark{Mark: domain.Mark{DeliveredSeq: seq, DeliveredRev: rev}}, nil
 }
 
-// note adds to what is pending of a device.
-func (d *Delivery) note(at device, more *confirmed) {
+// note adds to what is pending of a device; false when too many devices wait already, because the store cannot be written.
+func (d *Delivery) note(at device, more *confirmed) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := d.pending[at]
+	if c == nil && len(d.pending) >= pendingDevices {
+		return false
+	}
 	if c == nil {
 		d.pending[at] = more
-		return
+		return true
 	}
 	if c.marks == nil {
 		c.marks = map[domain.RoomID]mark{}
@@ -168,9 +179,11 @@ func (d *Delivery) note(at device, more *confirmed) {
 		c.marks[room] = c.marks[room].raise(m)
 	}
 	c.seen, c.userRev = c.seen || more.seen, max(c.userRev, more.userRev)
+	return true
 }
 
-// Learned notes that a device was seen, and that it has been told of its user's removals up to userRev.
+// Learned notes that a device was seen, and that it has been told of its user's removals up to userRev. When that cannot
+// be kept now, the device is told again.
 func (d *Delivery) Learned(c Caller, dev domain.DeviceID, userRev int64) {
 	d.note(device{c.Tenant.ID, c.User, dev}, &confirmed{seen: true, userRev: userRev})
 }
@@ -231,21 +244,19 @@ func (d *Delivery) flushDevice(ctx context.Context, c Caller, dev domain.DeviceI
 // write stores what devices of one tenant have confirmed, and tells of it, or puts it back.
 func (d *Delivery) write(ctx context.Context, devices []device, pending map[device]*confirmed) {
 	now := d.clock.Now()
-	receipts, err := ports.Update(ctx, d.store, devices[0].tenant, func(tx ports.Tx) ([]domain.Hint, error) {
-		var receipts []domain.Hint
+	told, err := ports.Update(ctx, d.store, devices[0].tenant, func(tx ports.Tx) ([]domain.Hint, error) {
+		var all []domain.Hint
 		for _, at := range devices {
 			told, err := writeConfirmed(tx, at, pending[at], now)
 			if err != nil {
 				return nil, err
 			}
-			receipts = append(receipts, told...)
+			all = append(all, told...)
 		}
-		return receipts, nil
+		return all, nil
 	})
 	if ignoreGone(err) == nil {
-		for _, hint := range receipts {
-			d.hints.Tell(ctx, hint)
-		}
+		d.tell(ctx, told)
 		return
 	}
 	d.log.Warn("marks not written yet", "error", err, "devices", len(devices))
@@ -255,7 +266,7 @@ func (d *Delivery) write(ctx context.Context, devices []device, pending map[devi
 }
 
 // writeConfirmed skips marks whose room or membership is gone by now: nobody will ask for them again.
-func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (receipts []domain.Hint, err error) {
+func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (told []domain.Hint, err error) {
 	if c.seen {
 		if err := tx.SeeDevice(at.user, at.id, c.userRev, now); err != nil {
 			return nil, err
@@ -267,8 +278,14 @@ func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (receip
 			return nil, err
 		}
 		if err == nil {
-			receipts = append(receipts, receipt(at.tenant, room, at.user, raised))
+			told = append(told, receipts(at.tenant, room, at.user, raised)...)
 		}
 	}
-	return receipts, nil
+	return told, nil
+}
+
+func (d *Delivery) tell(ctx context.Context, told []domain.Hint) {
+	for _, hint := range told {
+		d.hints.Tell(ctx, hint)
+	}
 }

@@ -34,6 +34,7 @@ type telling struct {
 	tenant  domain.TenantID
 	sent    time.Time    // when it was last told; monotonic, as all of these
 	last    string       // the state that was told, of typing
+	highest int64        // of receipts, told or waiting: a device that lags behind the user's others tells nothing new
 	waiting *domain.Hint // to be told when a second has passed
 	stopAt  time.Time    // of a typist; zero = not typing
 }
@@ -82,6 +83,10 @@ func (h *Hints) note(hint domain.Hint, now time.Time) bool {
 		t = &telling{tenant: hint.Tenant}
 		h.tells[key] = t
 	}
+	if hint.State == "" && hint.Seq <= t.highest {
+		return false
+	}
+	t.highest = hint.Seq
 	switch hint.State {
 	case domain.TypingStarted:
 		t.stopAt = now.Add(domain.TypingLasts)
@@ -132,7 +137,8 @@ func (t *telling) stopped(key hintKey) *domain.Hint {
 	return &domain.Hint{Tenant: t.tenant, Room: key.room, Kind: key.kind, User: key.user, State: domain.TypingStopped}
 }
 
-// publish hands a hint to every node, on the channel of its room and so behind the events it follows.
+// publish hands a hint to every node, on the channel of its room. It may overtake an event that was committed a moment
+// before and that the dispatcher has not come to.
 func (h *Hints) publish(ctx context.Context, hint domain.Hint) {
 	payload := appendSignal(nil, newHintSignal(h.enc, hint))
 	if err := h.bus.Publish(ctx, channelOf(shardOf(hint.Room)), payload); err != nil {
@@ -150,17 +156,36 @@ func newHintSignal(enc ports.Encoder, hint domain.Hint) signal {
 // hint gives a hint to the room's sockets on this node: a receipt to everybody in a room of at most
 // domain.MaxHintMembers and else to its user's own devices, typing to everybody else in such a room.
 func (r *liveRoom) hint(f *Fanout, sig signal) {
+	if !r.hintAll(f, sig) && sig.Kind != domain.HintTyping {
+		r.hintOwn(f, sig)
+	}
+}
+
+// hintAll gives a hint to everybody in a small room, but a typist; false when the room is large.
+func (r *liveRoom) hintAll(f *Fanout, sig signal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	small := r.isSmall()
+	if !r.isSmall() {
+		return false
+	}
 	for i := range r.seats {
 		s := &r.seats[i]
-		own := s.peer.caller.User == sig.User
-		if s.until > 0 || !small && !own || own && sig.Kind == domain.HintTyping {
+		if s.until > 0 || sig.Kind == domain.HintTyping && s.peer.caller.User == sig.User {
 			continue
 		}
 		s.peer.sink.Hint(sig.Frame)
 		f.counters.hints.Add(1)
+	}
+	return true
+}
+
+// hintOwn gives a hint to the user's own sockets in the room, whatever the room's size.
+func (r *liveRoom) hintOwn(f *Fanout, sig signal) {
+	for _, p := range f.peersOf(ports.TenantUser{Tenant: r.tenant, User: sig.User}) {
+		if p.roomOf(r.id) == r {
+			p.sink.Hint(sig.Frame)
+			f.counters.hints.Add(1)
+		}
 	}
 }
 

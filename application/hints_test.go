@@ -121,3 +121,17 @@ func TestHintsOfOneUserAndRoomGoOutOnceASecond(t *testing.T) {
 		t.Errorf("%d are remembered", left)
 	}
 }
+
+// TestReceiptsNeverSink: a device that lags behind the user's others tells nothing new.
+func TestReceiptsNeverSink(t *testing.T) {
+	t.Parallel()
+	got, _ := tellHints(t, func(tell func(domain.EventKind, string, string, int64)) {
+		for _, seq := range []int64{1, 9, 3} {
+			tell(domain.HintAcked, "ann", "", seq)
+		}
+		time.Sleep(10 * time.Second)
+	})
+	if len(got) != 2 || got[0].what != "ann 1" || got[1].what != "ann 9" {
+		t.Errorf("told %v", got)
+	}
+}

@@ -109,11 +109,15 @@ func (i *Identity) Authenticate(ctx context.Context, c Credentials) (Caller, err
 // Confirm asks whether the credential behind an earlier Authenticate is still live; domain.ErrUnauthenticated when not,
 // domain.ErrTokenExpired when its time is over.
 func (i *Identity) Confirm(ctx context.Context, c Caller) error {
-	if !c.Expires.IsZero() && !i.clock.Now().Before(c.Expires.Add(domain.TokenLeeway)) {
-		return domain.ErrTokenExpired
-	}
-	_, err := i.find(ctx, c.source)
+	_, err := i.confirm(ctx, c)
 	return err
+}
+
+func (i *Identity) confirm(ctx context.Context, c Caller) (remembered, error) {
+	if !c.Expires.IsZero() && !i.clock.Now().Before(c.Expires.Add(domain.TokenLeeway)) {
+		return remembered{}, domain.ErrTokenExpired
+	}
+	return i.find(ctx, c.source)
 }
 
 // IssueTicket makes a ticket with which the caller opens one socket within ttl, on any node. It stands on the caller's
@@ -135,10 +139,7 @@ func (i *Identity) byTicket(ctx context.Context, c Credentials) (Caller, error) 
 		return Caller{}, domain.Invalid("X-User-Id", "X-User-Id must be the ticket's user, or be left out")
 	}
 	caller := Caller{Actor: ticket.Actor, source: ticket.Source}
-	if err := i.Confirm(ctx, caller); err != nil {
-		return Caller{}, err
-	}
-	r, err := i.find(ctx, ticket.Source)
+	r, err := i.confirm(ctx, caller)
 	caller.Tenant = r.tenant
 	return caller, err
 }

@@ -126,7 +126,11 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited || sig.Kind == domain.EventRoomRemoved {
 		f.tailBytes.Add(int64(r.tail.reset()))
 	}
-	f.tailBytes.Add(int64(r.tail.add(sig)))
+	if sig.later { // nobody may be caught up by it who does not belong to what came later
+		f.tailBytes.Add(int64(r.tail.reset()))
+	} else {
+		f.tailBytes.Add(int64(r.tail.add(sig)))
+	}
 	for i := range r.seats {
 		r.seats[i].offer(f, r, sig.Frame)
 	}
@@ -139,8 +143,9 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	return true
 }
 
-// end takes all seats of a room that was removed: those that stood at its end have got the removal as the last step of
-// its log, the others get it next, as nothing of the log is left to be told. The caller holds r.mu.
+// end takes the seats of a room that was removed: those that stood at its end have got the removal as the last step of
+// its log. The others get it when catching up comes to it, or their own removal when that was before. The caller holds
+// r.mu.
 func (r *liveRoom) end(f *Fanout, rev int64) {
 	r.ended = rev
 	stay := r.seats[:0]
@@ -149,9 +154,13 @@ func (r *liveRoom) end(f *Fanout, rev int64) {
 			s.peer.forget(r)
 			continue
 		}
-		if s.until = rev; s.state == waiting && s.push(f, r, f.removed(r, rev), rev) {
-			s.peer.forget(r)
-			continue
+		if s.until == 0 {
+			s.until = rev
+		}
+		if s.state == waiting { // has seen more of the store than the node has heard
+			s.state = behind
+			s.peer.addTask(task{room: r})
+			s.peer.kick()
 		}
 		stay = append(stay, s)
 	}

@@ -145,16 +145,24 @@ func (p *Peer) Typing(ctx context.Context, room domain.RoomID, state string) err
 // seatedIn reports whether the peer sits in a room as a member, which needs no look into the store, and whether the room
 // is small.
 func (p *Peer) seatedIn(id domain.RoomID) (small, seated bool) {
-	p.mu.Lock()
-	r := p.rooms[id]
-	p.mu.Unlock()
+	r := p.roomOf(id)
 	if r == nil {
 		return false, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.isSmall() {
+		return false, true
+	}
 	s := r.seatOf(p)
-	return r.isSmall(), s != nil && s.until == 0
+	return true, s != nil && s.until == 0
+}
+
+// roomOf is the room of that id if the peer sits in it, or nil.
+func (p *Peer) roomOf(id domain.RoomID) *liveRoom {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rooms[id]
 }
 
 // Renew puts another credential of the same user in the place of the one the socket was opened with: revoking that one

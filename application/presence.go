@@ -26,7 +26,10 @@ type Presence struct {
 
 	mu      sync.Mutex
 	users   map[ports.TenantUser]*attendance
-	changed chan struct{} // somebody has come
+	stirred map[ports.TenantUser]struct{} // those of them whom the port is to be told something of, now or when the grace is over
+	changed chan struct{}                 // somebody has come
+
+	owed map[ports.TenantUser]string // who is to be announced, and as what; Run's own
 }
 
 // attendance is a user with sockets on this node, now or a moment ago.
@@ -42,6 +45,8 @@ const (
 	presenceExpire = 5 * time.Second
 	presenceTick   = 500 * time.Millisecond
 	presenceStep   = 500 // users in one call or unit of work
+
+	presencePayload = 64 << 10 // bytes
 )
 
 // presenceChannel carries who has come and gone, with the rooms whose members are to be told.
@@ -52,7 +57,8 @@ func NewPresence(store ports.Store, port ports.Presence, bus ports.Bus, enc port
 	log *slog.Logger) *Presence {
 	return &Presence{
 		store: store, port: port, bus: bus, enc: enc, clock: clock, log: log, node: ids.NewUUID().String(),
-		users: map[ports.TenantUser]*attendance{}, changed: make(chan struct{}, 1),
+		users: map[ports.TenantUser]*attendance{}, stirred: map[ports.TenantUser]struct{}{}, changed: make(chan struct{}, 1),
+		owed: map[ports.TenantUser]string{},
 	}
 }
 
@@ -65,6 +71,7 @@ func (p *Presence) came(u ports.TenantUser) {
 		p.users[u] = a
 	}
 	a.here = true
+	p.stirred[u] = struct{}{}
 	p.mu.Unlock()
 	select {
 	case p.changed <- struct{}{}:
@@ -78,6 +85,7 @@ func (p *Presence) went(u ports.TenantUser) {
 	defer p.mu.Unlock()
 	if a := p.users[u]; a != nil {
 		a.here, a.leftAt = false, time.Now()
+		p.stirred[u] = struct{}{}
 	}
 }
 
@@ -154,28 +162,35 @@ func (p *Presence) tellChanges(ctx context.Context) {
 		p.announce(ctx, arrived, domain.PresenceOnline)
 	}
 	for part := range slices.Chunk(gone, presenceStep) {
-		left, err := p.port.Leave(ctx, p.node, part)
+		err := p.sawLast(ctx, part)
+		var left []ports.TenantUser
+		if err == nil {
+			left, err = p.port.Leave(ctx, p.node, part)
+		}
 		if err != nil {
 			p.log.Warn("absence not noted yet", "error", err, "users", len(part))
 			continue
 		}
 		p.noteTold(part, false)
-		p.sawLast(ctx, part)
 		p.announce(ctx, left, domain.PresenceOffline)
 	}
+	p.announce(ctx, nil, "") // what was owed
 }
 
 // changes are the users whom the port does not know yet, and those whose grace is over.
 func (p *Presence) changes(now time.Time) (came, gone []ports.TenantUser) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for u, a := range p.users {
-		switch {
-		case a.here && !a.told:
+	for u := range p.stirred {
+		switch a := p.users[u]; {
+		case a == nil, a.here && a.told:
+			delete(p.stirred, u)
+		case a.here:
 			came = append(came, u)
-		case !a.here && !a.told:
+		case !a.told:
 			delete(p.users, u)
-		case !a.here && now.Sub(a.leftAt) >= domain.PresenceGrace:
+			delete(p.stirred, u)
+		case now.Sub(a.leftAt) >= domain.PresenceGrace:
 			gone = append(gone, u)
 		}
 	}
@@ -228,60 +243,96 @@ func (p *Presence) expire(ctx context.Context) {
 		p.log.Warn("expired presence not looked up", "error", err)
 		return
 	}
-	p.sawLast(ctx, left)
+	if err := p.sawLast(ctx, left); err != nil {
+		p.log.Warn("last sight of users not noted", "error", err, "users", len(left))
+	}
 	p.announce(ctx, left, domain.PresenceOffline)
 }
 
 // takeLeave ends this node's part: whoever does not appear on another within the grace is offline then.
 func (p *Presence) takeLeave(ctx context.Context) {
 	users := p.told()
-	p.sawLast(ctx, users)
+	if err := p.sawLast(ctx, users); err != nil {
+		p.log.Warn("last sight of users not noted", "error", err, "users", len(users))
+	}
 	p.renew(ctx, domain.PresenceGrace)
 }
 
 // sawLast notes when users were last seen.
-func (p *Presence) sawLast(ctx context.Context, users []ports.TenantUser) {
+func (p *Presence) sawLast(ctx context.Context, users []ports.TenantUser) error {
 	now := p.clock.Now()
 	for tenant, ids := range byTenant(users) {
 		for part := range slices.Chunk(ids, presenceStep) {
 			err := p.store.Update(ctx, tenant, func(tx ports.Tx) error { return tx.SawUsers(part, now) })
 			if ignoreGone(err) != nil {
-				p.log.Warn("last sight of users not noted", "error", err, "users", len(part))
+				return err
 			}
 		}
 	}
+	return nil
 }
 
-// announce hands to every node who has come or gone, with the rooms whose members are to be told.
+// announce tells every node who has come or gone, and whom it could not tell before.
 func (p *Presence) announce(ctx context.Context, users []ports.TenantUser, state string) {
-	now := p.clock.Now()
-	for tenant, ids := range byTenant(users) {
-		for part := range slices.Chunk(ids, presenceStep) {
-			payload, err := ports.View(ctx, p.store, tenant, func(r ports.Reader) ([]byte, error) {
-				return p.payload(r, tenant, part, state, now)
-			})
-			if err == nil && len(payload) > 0 {
-				err = p.bus.Publish(ctx, presenceChannel, payload)
-			}
-			if ignoreGone(err) != nil && ctx.Err() == nil {
-				p.log.Warn("presence not announced", "error", err, "users", len(part))
+	for _, u := range users {
+		p.owed[u] = state
+	}
+	byState := map[string][]ports.TenantUser{}
+	for u, state := range p.owed {
+		byState[state] = append(byState[state], u)
+	}
+	for state, users := range byState {
+		for tenant, ids := range byTenant(users) {
+			for part := range slices.Chunk(ids, presenceStep) {
+				if err := p.tell(ctx, tenant, part, state); err != nil {
+					p.log.Warn("presence not announced yet", "error", err, "users", len(part))
+					continue
+				}
+				for _, id := range part {
+					delete(p.owed, ports.TenantUser{Tenant: tenant, User: id})
+				}
 			}
 		}
 	}
 }
 
-func (p *Presence) payload(r ports.UserReader, tenant domain.TenantID, users []domain.UserID, state string, now time.Time) (payload []byte, err error) {
+// tell hands to every node users who have come or gone, with the rooms whose members are to be told.
+func (p *Presence) tell(ctx context.Context, tenant domain.TenantID, users []domain.UserID, state string) error {
+	now := p.clock.Now()
+	payloads, err := ports.View(ctx, p.store, tenant, func(r ports.Reader) ([][]byte, error) {
+		return p.payloads(r, tenant, users, state, now)
+	})
+	if err != nil {
+		return ignoreGone(err)
+	}
+	for _, payload := range payloads {
+		if err := p.bus.Publish(ctx, presenceChannel, payload); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// payloads are what is published of users, in pieces of about presencePayload.
+func (p *Presence) payloads(r ports.UserReader, tenant domain.TenantID, users []domain.UserID, state string, now time.Time) (all [][]byte, err error) {
+	var payload []byte
 	for _, user := range users {
 		rooms, err := r.SmallRooms(user, domain.MaxHintMembers)
 		if err != nil {
 			return nil, err
 		}
-		if len(rooms) > 0 {
-			hint := domain.Hint{Tenant: tenant, Kind: domain.HintPresence, User: user, State: state, At: now}
-			payload = appendPresence(payload, newHintSignal(p.enc, hint), rooms)
+		if len(rooms) == 0 {
+			continue
+		}
+		hint := domain.Hint{Tenant: tenant, Kind: domain.HintPresence, User: user, State: state, At: now}
+		if payload = appendPresence(payload, newHintSignal(p.enc, hint), rooms); len(payload) >= presencePayload {
+			all, payload = append(all, payload), nil
 		}
 	}
-	return payload, nil
+	if payload != nil {
+		all = append(all, payload)
+	}
+	return all, nil
 }
 
 func byTenant(users []ports.TenantUser) map[domain.TenantID][]domain.UserID {

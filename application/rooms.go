@@ -3,7 +3,6 @@ package application
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -174,7 +173,8 @@ type NewMembers struct {
 	Role    string
 }
 
-// AddMembers adds users to a room, all or none; one who is in it already stays as they are.
+// AddMembers adds users to a room, all or none; one who is in it already stays as they are. The first in an empty room is
+// its admin.
 func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in NewMembers, key *domain.Idempotency) (replay bool, err error) {
 	role, err := domain.CheckRole(in.Role)
 	if err != nil {
@@ -198,8 +198,12 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 		if err != nil {
 			return false, err
 		}
-		for _, user := range users {
-			if _, err := tx.AddMember(id, user, role, now); err != nil {
+		for i, user := range users {
+			as := role
+			if i == 0 && room.Members == 0 {
+				as = domain.RoleAdmin
+			}
+			if _, err := tx.AddMember(id, user, as, now); err != nil {
 				return false, err
 			}
 		}
@@ -244,30 +248,12 @@ func changeMembers(r ports.RoomReader, c Caller, id domain.RoomID, act domain.Ac
 // promoteSuccessor applies the last-admin rule after an admin has left: the longest member takes over, unless there is
 // another admin.
 func promoteSuccessor(tx ports.Tx, id domain.RoomID, now time.Time) error {
-	longest, admin, err := succession(tx, id, "")
+	longest, admin, err := tx.Succession(id, "")
 	if err != nil || admin || longest == "" {
 		return err
 	}
 	_, err = tx.SetRole(id, longest, domain.RoleAdmin, now)
 	return err
-}
-
-// succession looks for another admin than a user, and for the longest member otherwise.
-func succession(r ports.MemberReader, id domain.RoomID, but domain.UserID) (longest domain.UserID, admin bool, err error) {
-	const page = 100
-	isOther := func(m domain.Member) bool { return m.IsAdmin() && m.User != but }
-	for offset := 0; ; offset += page {
-		members, err := r.Members(id, offset, page)
-		if err != nil || slices.ContainsFunc(members, isOther) {
-			return longest, true, err
-		}
-		if offset == 0 && len(members) > 0 {
-			longest = members[0].User
-		}
-		if len(members) < page {
-			return longest, false, nil
-		}
-	}
 }
 
 // SetRole makes a member an admin or an admin a member. The last admin stays one.
@@ -286,7 +272,7 @@ func (r *Rooms) SetRole(ctx context.Context, c Caller, id domain.RoomID, user do
 			return err
 		}
 		if member.IsAdmin() && to == domain.RoleMember {
-			_, another, err := succession(tx, id, user)
+			_, another, err := tx.Succession(id, user)
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,8 @@ type signal struct {
 	users  []domain.UserID // who a membership event is about
 	// members is how many the room has since a membership event; 0 in others.
 	members int64
+	// later says that the frame tells what may have come after its Rev. It is of this node, and not on the bus.
+	later bool
 	ports.Frame
 }
 

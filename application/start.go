@@ -80,7 +80,8 @@ func (p *Peer) beginSync(places ports.Places, stands []domain.Stand, named map[d
 	p.sync = begun
 }
 
-// places reads where the device stands. What it has acknowledged a moment ago is written first. A device that was never
+// places reads where the device stands. What it has acknowledged a moment ago is written first, unless that is on its way
+// already: then the client may be sent again what it has. A device that was never
 // seen is noted, so that what others of the user's devices confirm from now on does not move its place; where that
 // cannot be written now, it is noted later.
 func (p *Peer) places(ctx context.Context) (ports.Places, error) {

@@ -84,7 +84,7 @@ func (f *Fanout) positions(ctx context.Context, tenant domain.TenantID, rooms []
 	}
 	for _, r := range rooms {
 		rev, stands := revs[r.id]
-		if r.compare(f, rev, stands) {
+		if r.compare(rev, stands) {
 			ahead = append(ahead, r)
 		}
 	}
@@ -92,23 +92,31 @@ func (f *Fanout) positions(ctx context.Context, tenant domain.TenantID, rooms []
 }
 
 // compare notes the store's rev of the room and reports whether it is ahead. A room that the store does not have any
-// more was removed, and the hint of that is lost or on its way.
-func (r *liveRoom) compare(f *Fanout, rev int64, stands bool) (ahead bool) {
+// more was removed: that is ahead of those who have not heard of it.
+func (r *liveRoom) compare(rev int64, stands bool) (ahead bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if stands {
-		r.swept = rev
-		return rev > r.last
+	if !stands {
+		r.swept = gone
+		return r.ended == 0
 	}
-	if r.ended == 0 {
-		f.tailBytes.Add(int64(r.tail.reset()))
-		r.last++
-		for i := range r.seats {
-			r.seats[i].state, r.seats[i].pos = waiting, r.last-1
-		}
-		r.end(f, r.last)
+	r.swept = rev
+	return rev > r.last
+}
+
+// gone stands for the rev of a room that the store does not have.
+const gone = -1
+
+// endUnheard ends a room whose removal was never heard of, at the position after the last one known. The caller holds
+// r.mu.
+func (r *liveRoom) endUnheard(f *Fanout) {
+	f.tailBytes.Add(int64(r.tail.reset()))
+	r.last++
+	removal := f.removed(r, r.last)
+	for i := range r.seats {
+		r.seats[i].offer(f, r, removal)
 	}
-	return false
+	r.end(f, r.last)
 }
 
 // compare repairs rooms that this node has just begun to watch, where the store is ahead already.
@@ -134,7 +142,10 @@ func (r *liveRoom) watched() bool {
 func (f *Fanout) repairIfBehind(r *liveRoom) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.swept > r.last {
+	switch {
+	case r.swept == gone && r.ended == 0:
+		r.endUnheard(f)
+	case r.swept > r.last:
 		r.missed = max(r.missed, r.swept)
 		f.startRepair(r)
 	}
@@ -166,12 +177,15 @@ type repairJob struct {
 // run delivers the missing events in order, until nothing that was seen is missing any more.
 func (j repairJob) run(ctx context.Context) {
 	for {
-		events, err := j.read(ctx)
+		events, left, err := j.read(ctx)
 		if ignoreGone(err) != nil && ctx.Err() == nil { // of a room that was removed the sweep tells
 			j.f.log.Warn("log of a room not read", "error", err)
 		}
+		j.r.setAside(j.f, left)
 		for _, e := range events {
-			j.r.deliver(j.f, newSignal(j.f.enc, e))
+			sig := newSignal(j.f.enc, e)
+			sig.later = isLater(e)
+			j.r.deliver(j.f, sig)
 		}
 		if j.done(len(events) == 0) {
 			return
@@ -179,13 +193,68 @@ func (j repairJob) run(ctx context.Context) {
 	}
 }
 
-func (j repairJob) read(ctx context.Context) ([]domain.Event, error) {
-	j.r.mu.Lock()
-	last := j.r.last
-	j.r.mu.Unlock()
-	return ports.View(ctx, j.f.store, j.r.tenant, func(v ports.Reader) ([]domain.Event, error) {
-		return v.Events(ports.EventQuery{Room: j.r.id, After: last, Limit: catchupStep})
+// read reads the next steps. Where one is told as it became later, it is also asked whose seats are taken by members who
+// have left since, and where: they are not to be told by it.
+func (j repairJob) read(ctx context.Context) (events []domain.Event, left map[domain.UserID]int64, err error) {
+	last, users := j.r.seated()
+	err = j.f.store.View(ctx, j.r.tenant, func(v ports.Reader) (err error) {
+		events, err = v.Events(ports.EventQuery{Room: j.r.id, After: last, Limit: catchupStep})
+		if err != nil || !slices.ContainsFunc(events, isLater) {
+			return err
+		}
+		left = map[domain.UserID]int64{}
+		for user := range users {
+			m, err := v.Member(j.r.id, user)
+			if err != nil {
+				return err
+			}
+			if !m.IsActive() {
+				left[user] = m.LeftRev
+			}
+		}
+		return nil
 	})
+	return events, left, err
+}
+
+// isLater reports whether a step that was read from the store may be told as it became after its position: a message
+// that has changed since, a member or a room as they are now.
+func isLater(e domain.Event) bool { return e.Message == nil || e.Message.Rev > e.Rev }
+
+// seated are the room's position on this node, and the users who sit in it.
+func (r *liveRoom) seated() (last int64, users map[domain.UserID]struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	users = make(map[domain.UserID]struct{}, len(r.seats))
+	for i := range r.seats {
+		users[r.seats[i].peer.caller.User] = struct{}{}
+	}
+	return r.last, users
+}
+
+// setAside takes the seats of those who have left out of the turn of the others: they are caught up on their own, to
+// where they left.
+func (r *liveRoom) setAside(f *Fanout, left map[domain.UserID]int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.seats {
+		s := &r.seats[i]
+		rev, ok := left[s.peer.caller.User]
+		if !ok || s.until > 0 {
+			continue
+		}
+		s.until = rev
+		if s.state == behind {
+			continue
+		}
+		s.pos = max(s.pos, r.last)
+		if s.state == live {
+			s.pos = r.last
+		}
+		s.state, s.minSeq = behind, 0
+		s.peer.addTask(task{room: r})
+		s.peer.kick()
+	}
 }
 
 // done ends the repair when there is nothing more to read, or nothing missing. What is missed from then on starts

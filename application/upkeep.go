@@ -40,8 +40,8 @@ func (u *Upkeep) Wake() {
 // something to purge, until ctx ends.
 func (u *Upkeep) Run(ctx context.Context) error {
 	for {
-		u.purge(ctx)
 		u.noteUse(ctx)
+		u.purge(ctx)
 		if !u.rest(ctx) {
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 			defer cancel()

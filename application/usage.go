@@ -17,6 +17,7 @@ type Usage struct {
 	clock  ports.Clock
 	log    *slog.Logger
 
+	writing sync.Mutex // held while what was counted is on its way to the store, and nowhere else
 	mu      sync.Mutex
 	pending map[domain.TenantID]domain.Usage
 }
@@ -65,6 +66,8 @@ func (u *Usage) add(tenant domain.TenantID, more domain.Usage) {
 // Of returns a tenant's latest months, newest first, with what is not written yet; this month is always there.
 func (u *Usage) Of(ctx context.Context, tenant domain.TenantID) ([]domain.Usage, error) {
 	month := domain.MonthOf(u.clock.Now())
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	u.mu.Lock()
 	current := u.pending[tenant]
 	u.mu.Unlock()
@@ -93,6 +96,8 @@ func (u *Usage) Run(ctx context.Context) error {
 // flush writes what was counted; what cannot be written stays. It is booked to the month in which it is written.
 func (u *Usage) flush(ctx context.Context) {
 	month := domain.MonthOf(u.clock.Now())
+	u.writing.Lock()
+	defer u.writing.Unlock()
 	u.mu.Lock()
 	pending := u.pending
 	u.pending = map[domain.TenantID]domain.Usage{}

@@ -127,6 +127,9 @@ type MemberReader interface {
 	Members(room domain.RoomID, offset, limit int) ([]domain.Member, error)
 	// Member returns one membership, active or left; domain.ErrMemberNotFound when there never was one.
 	Member(room domain.RoomID, user domain.UserID) (domain.Member, error)
+	// Succession returns a room's longest member but one (empty when there is nobody else), and whether anybody but
+	// that one is an admin. Its cost does not grow with the room.
+	Succession(room domain.RoomID, but domain.UserID) (longest domain.UserID, admin bool, err error)
 }
 
 // MemberWriter changes memberships. Every method takes the room's next rev, stores the change in the room's log and
@@ -243,9 +246,12 @@ type UserReader interface {
 	// RoomMates returns those of others that share a room with the user, the user included when named and known. With
 	// user empty it returns those that exist. LastSeen is set.
 	RoomMates(user domain.UserID, others []domain.UserID) ([]domain.User, error)
-	// SmallRooms returns the user's rooms that have at most atMost members.
+	// SmallRooms returns the user's rooms that have at most atMost members, at most MaxSmallRooms of them.
 	SmallRooms(user domain.UserID, atMost int) ([]domain.RoomID, error)
 }
+
+// MaxSmallRooms is how many rooms SmallRooms names.
+const MaxSmallRooms = 1000
 
 // UserWriter keeps what is said of users, who exist from then on at the latest.
 type UserWriter interface {

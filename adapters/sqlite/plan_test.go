@@ -52,7 +52,8 @@ func useEverything(t *testing.T) interface {
 		_, e11 := r.RoomMates("alice", []domain.UserID{"bob"})
 		_, e12 := r.RoomMates("", []domain.UserID{"bob"})
 		_, e13 := r.SmallRooms("alice", 100)
-		return firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13)
+		_, _, e14 := r.Succession(room.ID, "alice")
+		return firstError(err, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14)
 	}
 	for range 2 {
 		if _, err := s.Append(ctx, tenant, in, reply.Decide); err != nil {

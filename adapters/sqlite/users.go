@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 )
 
 const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
@@ -29,15 +30,22 @@ func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 	return user, err
 }
 
-// Those asked for come first, one look-up each. Whether one of them shares a room is found along that one's rooms, with
-// one look-up in each, and ends at the first: how many members the rooms have does not matter.
+// Those asked for come first, one look-up each. Whether one of them shares a room is found along the rooms of the user, or
+// of the other when the user has more than a few, with one look-up in each, and ends at the first: how many members the
+// rooms have does not matter.
 const (
 	usersNamed = "SELECT " + userColumns + ` FROM users u
 		WHERE u.tenant = ?1 AND u.id IN (SELECT value FROM json_each(?2))`
-	roomMates = usersNamed + ` AND (u.number = ?3 OR EXISTS (SELECT 1 FROM members theirs
-		CROSS JOIN members mine ON mine.room = theirs.room AND mine.user = ?3 AND mine.state = 1
-		CROSS JOIN rooms r ON r.number = theirs.room AND r.deleted IS NULL
-		WHERE theirs.user = u.number AND theirs.state = 1))`
+	roomMates = usersNamed + ` AND (u.number = ?3 OR
+		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user = ?3 AND state = 1 LIMIT 101)) <= 100
+		THEN EXISTS (SELECT 1 FROM members mine
+			CROSS JOIN members theirs ON theirs.room = mine.room AND theirs.user = u.number AND theirs.state = 1
+			CROSS JOIN rooms r ON r.number = mine.room AND r.deleted IS NULL WHERE mine.user = ?3 AND mine.state = 1)
+		ELSE EXISTS (SELECT 1 FROM members theirs
+			CROSS JOIN members mine ON mine.room = theirs.room AND mine.user = ?3 AND mine.state = 1
+			CROSS JOIN rooms r ON r.number = theirs.room AND r.deleted IS NULL
+			WHERE theirs.user = u.number AND theirs.state = 1)
+		END)`
 )
 
 // RoomMates implements ports.UserReader.
@@ -77,8 +85,8 @@ func (r *reader) SmallRooms(user domain.UserID, atMost int) (rooms []domain.Room
 		return nil, err
 	}
 	err = r.conn.query(`SELECT r.id FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
-		AND r.deleted IS NULL AND r.members <= ? WHERE m.user = ? AND m.state = 1`,
-		args(r.tenant, int64(atMost), number), func(row row) error {
+		AND r.deleted IS NULL AND r.members <= ? WHERE m.user = ? AND m.state = 1 LIMIT 0 + ?`,
+		args(r.tenant, int64(atMost), number, int64(ports.MaxSmallRooms)), func(row row) error {
 			rooms = append(rooms, domain.RoomID(row.blob(0)))
 			return nil
 		})

@@ -17,6 +17,8 @@ UPDATE members SET read_seq = coalesce(
     (SELECT max(k.read_seq) FROM marks k WHERE k.user = members.user AND k.room = members.room), 0);
 ALTER TABLE marks DROP COLUMN read_seq;
 
+CREATE INDEX members_admins ON members (room) WHERE state = 1 AND role = 'admin';
+
 ALTER TABLE users ADD COLUMN seen INTEGER; -- when the user's last socket closed
 
 CREATE TABLE usage (
@@ -37,6 +39,7 @@ ALTER TABLE marks ADD COLUMN read_seq INTEGER NOT NULL DEFAULT 0;
 UPDATE marks SET read_seq = coalesce(
     (SELECT m.read_seq FROM members m WHERE m.room = marks.room AND m.user = marks.user), 0);
 ALTER TABLE members DROP COLUMN read_seq;
+DROP INDEX members_admins;
 DROP INDEX rooms_tombstones;
 DROP INDEX rooms_removed;
 ALTER TABLE rooms DROP COLUMN purged;

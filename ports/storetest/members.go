@@ -16,6 +16,7 @@ var memberContracts = []contract{
 	{"a member added again joins anew", memberJoinsAnew},
 	{"a new role takes a rev, the same role none", roleTakesARev},
 	{"members are listed by join time, then by order of joining", membersAreListedInOrder},
+	{"the succession is the longest other member, and whether another is admin", successionLooksAtOthers},
 	{"pages of members fit together", memberPagesFit},
 	{"several changes of one update are as many steps of the log", manyChangesOfOneUpdate},
 	{"many members at once are all there", manyMembers},
@@ -59,6 +60,32 @@ func (f *fixture) memberIs(room domain.RoomID, want domain.Member) {
 		equal(f.t, "listed", listed, want.State == domain.Active)
 		f.reopen()
 	}
+}
+
+func successionLooksAtOthers(f *fixture) {
+	room := f.group("ann")
+	succession := func(but domain.UserID) []any {
+		f.t.Helper()
+		var longest domain.UserID
+		var admin bool
+		f.view(func(r ports.Reader) (err error) {
+			longest, admin, err = r.Succession(room.ID, but)
+			return err
+		})
+		return []any{longest, admin}
+	}
+	equal(f.t, "alone, but ann", succession("ann"), []any{domain.UserID(""), false})
+	f.addMember(room.ID, "bob", domain.RoleMember)
+	f.addMember(room.ID, "cat", domain.RoleAdmin)
+	equal(f.t, "but ann", succession("ann"), []any{domain.UserID("bob"), true})
+	equal(f.t, "but cat", succession("cat"), []any{domain.UserID("ann"), true})
+	equal(f.t, "but nobody", succession(""), []any{domain.UserID("ann"), true})
+	equal(f.t, "but somebody unknown", succession("zoe"), []any{domain.UserID("ann"), true})
+	for _, user := range []domain.UserID{"cat", "bob"} {
+		f.member("RemoveMember", func(tx ports.Tx) (domain.Member, error) { return tx.RemoveMember(room.ID, user, f.now()) })
+	}
+	equal(f.t, "but ann again", succession("ann"), []any{domain.UserID(""), false})
+	equal(f.t, "but one who has left", succession("bob"), []any{domain.UserID("ann"), true})
 }
 
 func addingTwiceChangesNothing(f *fixture) {

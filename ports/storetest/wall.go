@@ -49,6 +49,10 @@ var trespasses = []trespass{
 	}, true},
 	{"Members", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Members(to.room, 0, page) }, true},
 	{"Member", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Member(to.room, to.user) }, false},
+	{"Succession", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		longest, admin, err := tx.Succession(to.room, to.user)
+		return []any{longest, admin}, err
+	}, true},
 	{"Message", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Message(to.room, to.message) }, false},
 	{"MessagesAfter", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.MessagesAfter(to.room, 0, page) }, true},
 	{"MessagesBefore", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.MessagesBefore(to.room, 9, page) }, true},
