@@ -54,7 +54,7 @@ var rules = map[string]rule{
 	"adapters/secrets": {own: []string{"domain", "ports"}},
 	"adapters/observe": {own: []string{"domain", "ports"}, external: []string{"github.com/prometheus/client_golang"}},
 	"adapters/outbound": {own: []string{"domain", "ports"}, external: []string{"github.com/sony/gobreaker/v2",
-		"github.com/standard-webhooks/standard-webhooks", "golang.org/x/net"}},
+		"github.com/standard-webhooks/standard-webhooks"}},
 	"adapters/httpapi": {own: []string{"domain", "ports", "application", "api"},
 		external: []string{"github.com/go-json-experiment/json", "golang.org/x/time"}},
 	"adapters/ws": {own: []string{"domain", "ports", "application", "api"},
