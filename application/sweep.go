@@ -181,7 +181,7 @@ func (j repairJob) run(ctx context.Context) {
 		if ignoreGone(err) != nil && ctx.Err() == nil { // of a room that was removed the sweep tells
 			j.f.log.Warn("log of a room not read", "error", err)
 		}
-		j.r.setAside(j.f, left)
+		j.r.setAside(left)
 		for _, e := range events {
 			sig := newSignal(j.f.enc, e)
 			sig.later = isLater(e)
@@ -234,7 +234,7 @@ func (r *liveRoom) seated() (last int64, users map[domain.UserID]struct{}) {
 
 // setAside takes the seats of those who have left out of the turn of the others: they are caught up on their own, to
 // where they left.
-func (r *liveRoom) setAside(f *Fanout, left map[domain.UserID]int64) {
+func (r *liveRoom) setAside(left map[domain.UserID]int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.seats {
