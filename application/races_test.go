@@ -106,6 +106,7 @@ func setStage(t *testing.T) *stage {
 	s.connect(t, "alice", "d", nil, 1000, 1000).await(t, "sync", synced)
 	s.room, s.afterward = s.node.room(t, "bob", "alice"), s.node.room(t, "bob", "alice")
 	s.bob = s.connect(t, "bob", "d", nil, 1000, 1000)
+	s.bob.await(t, "sync", synced) // before any hook waits for what bob hears
 	return s
 }
 

@@ -15,8 +15,8 @@ type option struct {
 	value int64
 }
 
-// secureDeleteFast overwrites what is deleted wherever that costs no further page. Whole pages that become free keep
-// what they held until they are used again.
+// secureDeleteFast overwrites what is deleted wherever that costs no further page. Two things keep what they held until
+// they are used again: whole pages that become free, and the unused part of a page that was split in the middle.
 var secureDeleteFast = option{"FAST", 2}
 
 const (
@@ -47,7 +47,7 @@ func commonPragmas(unsafe bool) pragmas {
 
 func writerPragmas(unsafe bool) pragmas {
 	p := commonPragmas(unsafe)
-	p["cache_size"] = int64(-16384)      // KiB
+	p["cache_size"] = int64(-16384)       // KiB
 	p["secure_delete"] = secureDeleteFast // a text that was edited or deleted is overwritten in the page it stood in
 	return p
 }

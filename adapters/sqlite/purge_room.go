@@ -1,8 +1,6 @@
 package sqlite
 
-import (
-	"github.com/chatapi/chatapi/domain"
-)
+import "github.com/chatapi/chatapi/domain"
 
 // removedRoom is a room that was removed and still holds what is to be purged.
 type removedRoom struct {
@@ -41,8 +39,12 @@ func (p *purge) contents(r removedRoom) error {
 	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", millis(p.now), r.number)
 }
 
-// maxLeavers is how many memberships are ended together: with both their rows, half of a step.
-const maxLeavers = maxSweep / 4
+// maxLeavers is how many memberships are ended together. A run is begun only when the allowance does for all of it:
+// two rows of each, and the room's.
+const (
+	maxLeavers = maxSweep / 4
+	forLeavers = 2*maxLeavers + 1
+)
 
 // lastOfNext is the user that ends the next run of memberships.
 func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
@@ -53,11 +55,11 @@ func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
 // memberships removes the marks of a run of memberships and makes those that stand end where the room did; done is
 // false when the allowance did not do for that.
 func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
-	if p.left <= 2*maxLeavers {
+	if p.left <= forLeavers {
 		p.left = 0 // the next step begins with this run
 		return false, nil
 	}
-	forMarks := p.left - 2*maxLeavers
+	forMarks := p.left - forLeavers
 	n, err := p.t.remove(`DELETE FROM marks WHERE (user, room, device) IN (SELECT k.user, k.room, k.device
 		FROM members m CROSS JOIN marks k ON k.user = m.user AND k.room = m.room
 		WHERE m.room = ? AND m.user > ? AND m.user <= ? LIMIT 0 + ?)`, r.number, r.user, last, forMarks)
@@ -78,7 +80,7 @@ func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, p.t.put("UPDATE rooms SET purge_user = ? WHERE number = ?", last, r.number)
+	return true, p.spend("UPDATE rooms SET purge_user = ? WHERE number = ?", last, r.number)
 }
 
 // tombstone removes the last of a room, when every device that could still ask for it has been forgotten.

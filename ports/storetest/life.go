@@ -76,6 +76,12 @@ func closedStoreIsClosing(f *fixture) {
 	send := f.newSend("ann", domain.Draft{Content: "never"})
 	_, err := closed.Append(ctx, f.tenant, domain.Intent{Room: room.ID, Sender: "ann"}, send.Decide)
 	wantError(f.t, "Append to a closed store", err, domain.ErrClosing)
+	_, err = closed.Purge(ctx)
+	wantError(f.t, "Purge of a closed store", err, domain.ErrClosing)
+	_, err = closed.Usage(ctx, f.tenant, page)
+	wantError(f.t, "Usage of a closed store", err, domain.ErrClosing)
+	err = closed.AddUsage(ctx, map[domain.TenantID]domain.Usage{f.tenant: {Month: "2026-01", Messages: 1}})
+	wantError(f.t, "AddUsage to a closed store", err, domain.ErrClosing)
 	if err := closed.Probe(ctx); err == nil {
 		f.t.Error("Probe of a closed store has no error")
 	}

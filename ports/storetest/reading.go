@@ -18,6 +18,7 @@ var readingContracts = []contract{
 	{"unread begin at joining", unreadBeginAtJoining},
 	{"own messages are never unread, however many", ownMessagesAreNotUnread},
 	{"unread are told to the user asked for alone", unreadAreTheUsers},
+	{"unread are those of the view's own moment", unreadAreOfTheView},
 	{"unread are counted to 10,000", unreadAreCountedToTheCap},
 }
 
@@ -221,6 +222,37 @@ func unreadAreTheUsers(f *fixture) {
 	for _, q := range []domain.RoomQuery{{}, {Open: true}, {User: "zoe", Open: true}} {
 		equal(f.t, "unread for "+show(q), f.rooms(q)[0].Unread, int64(0))
 	}
+}
+
+// unreadAreOfTheView lists in an older view what was listed in newer ones, beside it.
+func unreadAreOfTheView(f *fixture) {
+	room := f.group("ann", "bob")
+	f.sendMany(room.ID, "ann", 3)
+	list := func(r ports.Reader) int64 {
+		found, err := r.Rooms(domain.RoomQuery{User: "bob", Limit: page})
+		if err != nil || len(found) != 1 {
+			f.t.Errorf("Rooms: %s, %v", show(found), err)
+			return -1
+		}
+		return found[0].Unread
+	}
+	f.view(func(older ports.Reader) error {
+		equal(f.t, "unread at first", list(older), int64(3))
+		for _, change := range []struct {
+			do   func()
+			want int64
+		}{
+			{func() { f.send(room.ID, "ann", "fourth") }, 4},
+			{func() { f.delete(room.ID, 1); f.delete(room.ID, 2) }, 2},
+			{func() { f.read(room.ID, "bob", 3) }, 1},
+		} {
+			change.do()
+			equal(f.t, "unread in a newer view", f.unread("bob")[room.ID], change.want)
+			equal(f.t, "unread in the older view", list(older), int64(3))
+		}
+		return nil
+	})
+	equal(f.t, "unread in the end", f.unread("bob")[room.ID], int64(1))
 }
 
 func unreadAreCountedToTheCap(f *fixture) {

@@ -170,6 +170,14 @@ func roomMatesShareARoom(f *fixture) {
 	}
 	f.removeMember(second.ID, "bob")
 	check("bob", "ann", "bob")
+	f.busy("bob", "ann")
+	check("bob", "ann", "bob")
+	again := f.group("bob", "eve")
+	check("bob", "ann", "bob", "eve")
+	f.removeRoom(again.ID)
+	check("bob", "ann", "bob")
+	check("ann", "ann", "bob", "dan")
+	check("cid", "cid")
 	equal(f.t, "the user is not named", f.mates("ann", "bob"), []domain.UserID{"bob"})
 	equal(f.t, "nobody is named", f.mates("ann"), []domain.UserID{})
 	at := f.now()
@@ -178,6 +186,20 @@ func roomMatesShareARoom(f *fixture) {
 		got, err := r.RoomMates("ann", []domain.UserID{"bob"})
 		equalList(f.t, "the room mate", got, []domain.User{{ID: "bob", LastSeen: at}})
 		return err
+	})
+}
+
+// busy gives users many rooms that they are in alone.
+func (f *fixture) busy(users ...domain.UserID) {
+	f.t.Helper()
+	const many = 120
+	f.update(func(tx ports.Tx) error {
+		for i := range many * len(users) {
+			if _, err := tx.CreateRoom(f.newRoom(domain.RoomGroup, users[i%len(users)])); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
