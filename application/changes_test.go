@@ -374,3 +374,29 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("a mate's profile %+v, %v", got, err)
 	}
 }
+
+// TestWhoHasMissedTooManyChangesFetchesTheRoomAnew: its history says the same in less.
+func TestWhoHasMissedTooManyChangesFetchesTheRoomAnew(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, inproc.NewBus())
+	room, other := n.room(t, "a", "b"), n.room(t, "a", "b")
+	n.connect(t, "b", "phone", nil, 100, 100).await(t, "sync", synced)
+	for i := range domain.MaxReplayChanges + 1 {
+		name := fmt.Sprint(i)
+		if _, err := n.rooms.Update(t.Context(), as("a"), room, domain.RoomPatch{Name: &name, SetName: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.send(t, "a", room, "one")
+	n.send(t, "a", other, "two")
+	s := n.connect(t, "b", "phone", nil, 100, 100)
+	got := s.await(t, "sync", synced)
+	if i := slices.IndexFunc(got, func(f ports.Frame) bool { return f.Kind == "resync_required" }); i < 0 || string(got[i].Bytes) != "1" {
+		t.Errorf("not told to fetch one room anew: %v", summary(got))
+	}
+	if told := texts(got, room); len(told) != 0 || len(texts(got, other)) != 1 {
+		t.Errorf("replayed %q and %q", told, texts(got, other))
+	}
+	live := n.send(t, "a", room, "three")
+	s.await(t, "what comes live", upToRev(room, live.Rev))
+}

@@ -50,6 +50,7 @@ func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	if err != nil {
 		return err
 	}
+	from.addStale(p.f, stands)
 	stretches, left := domain.PlanReplay(stands)
 	p.beginSync(places, stands, from.revs, left)
 	if err := p.takeSeats(ctx, places, stands, stretches); err != nil {
@@ -147,6 +148,21 @@ func (p *Peer) resumePoint(resume *Resume, places ports.Places) (resumePoint, er
 		from.notices = []ports.Frame{p.f.enc.ResyncRequired(p.f.epoch, foreign)}
 	}
 	return from, nil
+}
+
+// addStale moves those stands to the end that have missed too many changes of their room, and has the client told to
+// fetch them anew.
+func (from *resumePoint) addStale(f *Fanout, stands []domain.Stand) {
+	var stale []domain.RoomID
+	for i := range stands {
+		if stands[i].IsStale() {
+			stale = append(stale, stands[i].Room)
+			stands[i] = stands[i].AtEnd()
+		}
+	}
+	if len(stale) > 0 {
+		from.notices = append(from.notices, f.enc.ResyncRequired(f.epoch, stale))
+	}
 }
 
 // stands joins the device's marks with what the client said.

@@ -22,6 +22,21 @@ type Stretch struct {
 	MinSeq  int64
 }
 
+// MaxReplayChanges is how many changes of a room a replay tells. Who has missed more is told to fetch the room anew: its
+// history says the same in less.
+const MaxReplayChanges = 1000
+
+// IsStale reports whether too many changes lie between a stand and the room's end.
+func (s Stand) IsStale() bool {
+	return s.LastRev-s.FromRev-max(0, s.LastSeq-s.FromSeq) > MaxReplayChanges
+}
+
+// AtEnd is the stand of somebody who fetches the room anew.
+func (s Stand) AtEnd() Stand {
+	s.FromRev, s.FromSeq = s.LastRev, s.LastSeq
+	return s
+}
+
 // PlanReplay decides what a connecting device is sent: of each room what lies beyond its stand, at most the newest 500
 // messages of a room and 5,000 in all, rooms in the order given. What is left out comes back as gaps, for REST.
 func PlanReplay(stands []Stand) (stretches []Stretch, left []Gap) {

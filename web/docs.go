@@ -13,6 +13,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/chatapi/chatapi/api"
@@ -64,7 +65,8 @@ type file struct {
 	media  string
 	tag    string
 	body   []byte
-	zipped bool // body is gzip
+	zipped bool          // body is gzip
+	plain  func() []byte // what it unzips to, kept from the first client on that takes no gzip
 }
 
 // load reads docs/: a page goes by its name without .html, a .gz file by its name without that.
@@ -79,6 +81,7 @@ func load(from fs.FS) (docs, error) {
 			return err
 		}
 		f := &file{body: body, zipped: strings.HasSuffix(name, ".gz")}
+		f.plain = sync.OnceValue(f.unzip)
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "docs"), ".gz")
 		if f.media = mediaTypes[path.Ext(name)]; f.media == "" {
 			return fmt.Errorf("%s has no media type", name)
@@ -115,14 +118,13 @@ func (f *file) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.Set("Content-Encoding", "gzip")
 			tag += "-gzip"
 		} else {
-			body = f.unzip()
+			body = f.plain()
 		}
 	}
 	h.Set("ETag", `"`+tag+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
-// unzip is for the rare client that takes no gzip; nothing is kept for it.
 func (f *file) unzip() []byte {
 	reader, err := gzip.NewReader(bytes.NewReader(f.body))
 	if err != nil {

@@ -77,12 +77,19 @@ func (s *Session) expire(today time.Time) {
 }
 
 // handleAuth puts another credential of the same user in the place of the one that the socket stands on. A credential
-// that is no good changes nothing: the socket lives until its own ends.
+// that is no good changes nothing, but counts against the client's address as one shown at the door: the socket lives
+// until its own ends.
 func (s *Session) handleAuth(ctx context.Context, c *command) (answer, error) {
 	if c.Token == "" {
 		return nil, domain.Invalid("token", "token is required")
 	}
+	if !s.h.limits.Address(ctx, s.address).OK {
+		return nil, domain.ErrRateLimited
+	}
 	caller, err := s.h.identity.Authenticate(ctx, application.Credentials(api.TokenCredentials(c.Token)))
+	if domainCode(err) == domain.CodeAuthentication {
+		s.h.limits.Failed(ctx, s.address)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -199,3 +199,22 @@ func TestWatchingASocketForItsTokenEndsWithTheRenewal(t *testing.T) {
 		}
 	})
 }
+
+// TestCredentialsShownOnASocketCountAgainstItsAddress, as those at the door do: else a socket would be a place to guess at.
+func TestCredentialsShownOnASocketCountAgainstItsAddress(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	c := f.dial(t, "").greeted()
+	for i, token := range []string{"", "bad", "expired", "bob's"} {
+		c.say(`{"type":"auth","token":"` + token + `"}`)
+		c.next()
+		if got, want := len(f.rates.failures()), []int{0, 1, 2, 2}[i]; got != want {
+			t.Errorf("after %q: %d failures, want %d", token, got, want)
+		}
+	}
+	f.rates.bar()
+	c.say(`{"type":"auth","token":"fresh"}`)
+	if got := c.next(); got["code"] != "RATE_LIMIT_EXCEEDED" {
+		t.Errorf("from an address that is barred: got %v", got)
+	}
+}

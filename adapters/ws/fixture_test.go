@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -154,6 +155,19 @@ func (f *fakeLimits) Failed(_ context.Context, address string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.failed = append(f.failed, address)
+}
+
+func (f *fakeLimits) failures() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.failed)
+}
+
+// bar makes every address one that has failed too often.
+func (f *fakeLimits) bar() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.address = domain.Allowance{Limit: 50}
 }
 
 func (f *fakeLimits) Frame(context.Context, application.Caller) domain.Allowance {

@@ -40,6 +40,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked, err := h.admit(r)
+	asked.address = address
 	if domainCode(err) == domain.CodeAuthentication {
 		h.limits.Failed(r.Context(), address)
 		h.guesses(w, r, address)
@@ -82,6 +83,8 @@ type admission struct {
 	caller application.Caller
 	device domain.DeviceID
 	resume bool
+
+	address string // of the client, as the limits know it
 }
 
 // admit checks everything that is answered before the upgrade: 401, then 403, then 400.
@@ -211,7 +214,7 @@ func (k *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // newSession makes the session of a connection; nil when the server has begun to drain meanwhile.
 func (h *Handler) newSession(ws *websocket.Conn, k *hijacker, a admission) *Session {
-	s := &Session{h: h, conn: k.conn, ws: ws, in: k.in, caller: a.caller, device: a.device}
+	s := &Session{h: h, conn: k.conn, ws: ws, in: k.in, caller: a.caller, device: a.device, address: a.address}
 	s.heard.Store(h.now())
 	s.raw = rawConn(k.conn)
 	k.wire.s = s

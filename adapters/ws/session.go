@@ -21,14 +21,15 @@ import (
 // a flusher, or a goroutine of its own while it is slow, writes. It is a ports.Sink.
 type Session struct {
 	// Set once, before the reader and the fan-out know the session.
-	h      *Handler
-	conn   net.Conn
-	raw    syscall.RawConn    // nil when conn cannot be written without waiting
-	ws     *websocket.Conn    // reads from a wire around conn
-	in     *bufio.Reader      // what ws reads through
-	caller application.Caller // who opened it; auth changes the credential and its end, never the user
-	device domain.DeviceID
-	peer   peer // nil when the fan-out refused the socket
+	h       *Handler
+	conn    net.Conn
+	raw     syscall.RawConn    // nil when conn cannot be written without waiting
+	ws      *websocket.Conn    // reads from a wire around conn
+	in      *bufio.Reader      // what ws reads through
+	caller  application.Caller // who opened it; auth changes the credential and its end, never the user
+	device  domain.DeviceID
+	address string // of the client
+	peer    peer   // nil when the fan-out refused the socket
 
 	// The reader's.
 	budget    *rate.Limiter // nil until the first frame that counts
