@@ -14,7 +14,7 @@ func AppendEvent(dst []byte, e *domain.Event) []byte {
 	}
 	dst = AppendRoomID(append(dst, `"room_id":`...), e.Room)
 	dst = appendInt(append(dst, `,"rev":`...), e.Rev)
-	if e.State != nil {
+	if e.State != nil && e.Kind != domain.EventRoomRemoved { // of what is gone only that it is
 		dst = AppendRoom(append(dst, `,"room":`...), e.State)
 	}
 	if e.Member != nil {

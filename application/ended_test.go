@@ -178,3 +178,21 @@ func TestARefilledRoomHasAnAdmin(t *testing.T) {
 		t.Errorf("no admin: %+v %v", members, err)
 	}
 }
+
+// TestANewMemberIsSeatedHoweverLateTheNodeHears: another member's socket makes the node watch the room first.
+func TestANewMemberIsSeatedHoweverLateTheNodeHears(t *testing.T) {
+	t.Parallel()
+	bus := &gatedBus{Bus: inproc.NewBus()}
+	n := startNode(t, bus)
+	bob := n.connect(t, "b", "x", nil, 1000, 1000)
+	bob.await(t, "sync", synced)
+	bus.close()
+	room := n.room(t, "a", "b")
+	for i := range 5 {
+		n.send(t, "a", room, fmt.Sprint("m", i))
+	}
+	n.connect(t, "a", "x", nil, 1000, 1000).await(t, "sync", synced)
+	bus.open()
+	last := n.send(t, "a", room, "last")
+	inOrder(t, bob.await(t, "the last message", upToRev(room, last.Rev)), room, 1, last.Rev)
+}

@@ -110,6 +110,9 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	case r.gone:
 		return false
 	case sig.Rev <= r.last:
+		if sig.admits() {
+			r.admitLate(f.newcomers(sig), sig.Rev)
+		}
 		return true
 	case sig.Rev > r.last+1:
 		r.missed = max(r.missed, sig.Rev)
@@ -184,6 +187,21 @@ func (r *liveRoom) admit(peers []*Peer, rev int64) {
 			r.seats = append(r.seats, seat{peer: p, from: rev - 1, pos: rev - 1})
 			r.emptied = time.Time{}
 		}
+	}
+}
+
+// admitLate seats the sockets of new members by an event that this node has passed already: another member's socket made
+// it watch the room, as it stood in the store, before it heard of the event. The caller holds r.mu.
+func (r *liveRoom) admitLate(peers []*Peer, rev int64) {
+	for _, p := range peers {
+		if r.ended > 0 || r.seatOf(p) != nil || !p.remember(r) {
+			continue
+		}
+		r.emptied = time.Time{}
+		s := seat{peer: p, from: rev - 1, pos: rev - 1}
+		s.rewind(r, place{room: r.id, pos: rev - 1})
+		r.seats = append(r.seats, s)
+		p.kick()
 	}
 }
 

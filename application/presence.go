@@ -27,7 +27,7 @@ type Presence struct {
 	mu      sync.Mutex
 	users   map[ports.TenantUser]*attendance
 	stirred map[ports.TenantUser]struct{} // those of them whom the port is to be told something of, now or when the grace is over
-	changed chan struct{}                 // somebody has come
+	changed chan struct{}                 // somebody has come, and has been seated
 
 	owed map[ports.TenantUser]string // who is to be announced, and as what; Run's own
 }
@@ -37,6 +37,9 @@ type attendance struct {
 	here   bool
 	told   bool      // the port knows
 	leftAt time.Time // when the last socket closed; monotonic
+
+	rooms  []domain.RoomID // the user's small ones, until they are told
+	seated bool            // they are known
 }
 
 const (
@@ -62,9 +65,11 @@ func NewPresence(store ports.Store, port ports.Presence, bus ports.Bus, enc port
 	}
 }
 
-// came notes a user's first socket on this node.
+// came notes a user's first socket on this node. It is told within a presenceTick, or as soon as the user's rooms are
+// known.
 func (p *Presence) came(u ports.TenantUser) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	a := p.users[u]
 	if a == nil {
 		a = &attendance{}
@@ -72,11 +77,36 @@ func (p *Presence) came(u ports.TenantUser) {
 	}
 	a.here = true
 	p.stirred[u] = struct{}{}
+}
+
+// seated notes the small rooms of a user who has come, so that they need not be asked for.
+func (p *Presence) seated(u ports.TenantUser, small []domain.RoomID) {
+	p.mu.Lock()
+	a := p.users[u]
+	if a == nil || a.told {
+		p.mu.Unlock()
+		return
+	}
+	a.rooms, a.seated = small, true
 	p.mu.Unlock()
 	select {
 	case p.changed <- struct{}{}:
 	default:
 	}
+}
+
+// takeRooms takes the small rooms of those users who have come and whose rooms are known.
+func (p *Presence) takeRooms(tenant domain.TenantID, users []domain.UserID) map[domain.UserID][]domain.RoomID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := map[domain.UserID][]domain.RoomID{}
+	for _, user := range users {
+		if a := p.users[ports.TenantUser{Tenant: tenant, User: user}]; a != nil && a.seated {
+			known[user] = a.rooms
+			a.rooms, a.seated = nil, false
+		}
+	}
+	return known
 }
 
 // went notes that a user's last socket on this node has closed.
@@ -299,8 +329,12 @@ func (p *Presence) announce(ctx context.Context, users []ports.TenantUser, state
 // tell hands to every node users who have come or gone, with the rooms whose members are to be told.
 func (p *Presence) tell(ctx context.Context, tenant domain.TenantID, users []domain.UserID, state string) error {
 	now := p.clock.Now()
+	known := p.takeRooms(tenant, users)
+	if state != domain.PresenceOnline {
+		known = nil
+	}
 	payloads, err := ports.View(ctx, p.store, tenant, func(r ports.Reader) ([][]byte, error) {
-		return p.payloads(r, tenant, users, state, now)
+		return p.payloads(r, tenant, users, known, state, now)
 	})
 	if err != nil {
 		return ignoreGone(err)
@@ -314,12 +348,15 @@ func (p *Presence) tell(ctx context.Context, tenant domain.TenantID, users []dom
 }
 
 // payloads are what is published of users, in pieces of about presencePayload.
-func (p *Presence) payloads(r ports.UserReader, tenant domain.TenantID, users []domain.UserID, state string, now time.Time) (all [][]byte, err error) {
+func (p *Presence) payloads(r ports.UserReader, tenant domain.TenantID, users []domain.UserID, known map[domain.UserID][]domain.RoomID,
+	state string, now time.Time) (all [][]byte, err error) {
 	var payload []byte
 	for _, user := range users {
-		rooms, err := r.SmallRooms(user, domain.MaxHintMembers)
-		if err != nil {
-			return nil, err
+		rooms, ok := known[user]
+		if !ok {
+			if rooms, err = r.SmallRooms(user, domain.MaxHintMembers); err != nil {
+				return nil, err
+			}
 		}
 		if len(rooms) == 0 {
 			continue

@@ -56,12 +56,22 @@ func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	if err := p.takeSeats(ctx, places, stands, stretches); err != nil {
 		return err
 	}
+	p.f.presence.seated(ports.TenantUser{Tenant: p.caller.Tenant.ID, User: p.caller.User}, smallRooms(places))
 	for _, frame := range append(from.notices, p.removals(places, from.revs)...) {
 		p.addTask(task{frame: frame})
 	}
 	p.addTask(task{finish: true})
 	p.kick()
 	return nil
+}
+
+func smallRooms(places ports.Places) (small []domain.RoomID) {
+	for _, at := range places.Rooms {
+		if at.Members <= domain.MaxHintMembers && len(small) < ports.MaxSmallRooms {
+			small = append(small, at.Room)
+		}
+	}
+	return small
 }
 
 // beginSync opens the report of the replay. Its cursor will name the rooms that are replayed, and those that the client
