@@ -31,6 +31,14 @@ func roomCalls(room, message string) []struct {
 		{http.MethodGet, "/rooms/" + room + "/messages?before_seq=9", nil},
 		{http.MethodGet, "/rooms/" + room + "/messages/" + message, nil},
 		{http.MethodPost, "/acks", map[string]any{"room_id": room, "seq": 1}},
+		{http.MethodPatch, "/rooms/" + room, map[string]any{"name": "taken over"}},
+		{http.MethodDelete, "/rooms/" + room, nil},
+		{http.MethodPatch, "/rooms/" + room + "/members/alice", map[string]any{"role": "member"}},
+		{http.MethodPost, "/rooms/" + room + "/join", nil},
+		{http.MethodGet, "/rooms/" + room + "/changes", nil},
+		{http.MethodPut, "/rooms/" + room + "/messages/" + message, map[string]any{"content": harness.Body("not theirs")}},
+		{http.MethodDelete, "/rooms/" + room + "/messages/" + message, nil},
+		{http.MethodPost, "/rooms/" + room + "/read", map[string]any{"seq": 1}},
 	}
 }
 
@@ -41,6 +49,9 @@ func roomFrames(room string) []map[string]any {
 		{"type": "ack", "room_id": room, "seq": 1},
 		{"type": "subscribe", "room_id": room},
 		{"type": "subscribe", "room_id": room, "after_seq": 0},
+		{"type": "read", "room_id": room, "seq": 1},
+		{"type": "typing.start", "room_id": room},
+		{"type": "typing.stop", "room_id": room},
 	}
 }
 
@@ -110,8 +121,7 @@ func TestAnotherTenantsRoomIsAnsweredLikeOneThatDoesNotExist(t *testing.T) {
 				t.Errorf("%s, %s %s: a foreign id gives %d %s, a random one %d %s",
 					who, c.method, c.path, got.Status, got.Body, want.Status, want.Body)
 			}
-			needsUser := who == "the backend" && (c.method == http.MethodPost && strings.HasSuffix(c.path, "/messages") || c.path == "/acks")
-			if !needsUser && got.Status != http.StatusNotFound {
+			if (who != "the backend" || !needsUser(c.method, c.path)) && got.Status != http.StatusNotFound {
 				t.Errorf("%s, %s %s: status %d, want 404", who, c.method, c.path, got.Status)
 			}
 			wantSameHeaders(t, got.Header, want.Header)
@@ -128,6 +138,17 @@ func TestAnotherTenantsRoomIsAnsweredLikeOneThatDoesNotExist(t *testing.T) {
 		res := harness.Must(alice.Call(http.MethodGet, "/rooms/"+id, nil, http.StatusNotFound, nil))(t)
 		wantProblem(t, res, "NOT_FOUND", "")
 	}
+}
+
+// needsUser reports whether a call is done as somebody, which the backend must name.
+func needsUser(method, path string) bool {
+	switch method {
+	case http.MethodPost:
+		return path == "/acks" || strings.HasSuffix(path, "/messages") || strings.HasSuffix(path, "/read") || strings.HasSuffix(path, "/join")
+	case http.MethodPut:
+		return strings.Contains(path, "/messages/")
+	}
+	return false
 }
 
 func wantSameHeaders(t *testing.T, got, want http.Header) {

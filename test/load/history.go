@@ -13,34 +13,12 @@ import (
 
 // history is W4: 16 readers take pages of 50 at random positions of a room of 100,000 messages, over REST.
 func (b *bench) history() error {
-	const messages, readers, page = 100_000, 16, 50
 	return b.with(func(tenant *harness.Tenant) error {
-		room, err := tenant.Backend().CreateRoom("group", "reader")
+		room, err := longRoom(tenant)
 		if err != nil {
 			return err
 		}
-		if err := fillRoom(tenant, room.RoomID, "reader", messages); err != nil {
-			return err
-		}
-		w := newWindow()
-		r, err := b.load(tenant, w, readers, func(i int) error {
-			conn, err := dialHTTP(tenant.Server())
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			for !w.stopped.Load() {
-				path := fmt.Sprintf("/rooms/%s/messages?after_seq=%d&limit=%d", room.RoomID, rand.IntN(messages-page), page)
-				at := time.Now()
-				status, size, err := conn.do(request(tenant, "reader", "GET", path, ""))
-				if err != nil || status != 200 || size < page*contentSize {
-					return errors.Join(err, fmt.Errorf("a page was answered %d with %d bytes", status, size))
-				}
-				w.sent.add(i)
-				w.record(i, time.Since(at))
-			}
-			return nil
-		})
+		w, r, err := b.readPages(tenant, room)
 		if err != nil {
 			return err
 		}
@@ -49,6 +27,50 @@ func (b *bench) history() error {
 		b.report.latency("W4, room of 100k", w.took.total(), 0, 7)
 		return nil
 	})
+}
+
+// longHistory is how many messages a long room has.
+const longHistory = 100_000
+
+// longRoom makes a room with a long history, whose member is reader.
+func longRoom(tenant *harness.Tenant) (string, error) {
+	room, err := tenant.Backend().CreateRoom("group", "reader")
+	if err != nil {
+		return "", err
+	}
+	return room.RoomID, fillRoom(tenant, room.RoomID, "reader", longHistory)
+}
+
+// readPages measures the readers.
+func (b *bench) readPages(tenant *harness.Tenant, room string) (*window, result, error) {
+	const readers, page = 16, 50
+	w := newWindow()
+	r, err := b.load(tenant, w, readers, func(i int) error {
+		return b.pull(tenant, w, i, page*contentSize, func() []byte {
+			path := fmt.Sprintf("/rooms/%s/messages?after_seq=%d&limit=%d", room, rand.IntN(longHistory-page), page)
+			return request(tenant, "reader", "GET", path, "")
+		})
+	})
+	return w, r, err
+}
+
+// pull makes requests in a closed loop until the window stops; an answer has at least so many bytes.
+func (b *bench) pull(tenant *harness.Tenant, w *window, who, atLeast int, next func() []byte) error {
+	conn, err := dialHTTP(tenant.Server())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	for !w.stopped.Load() {
+		req, at := next(), time.Now()
+		status, size, err := conn.do(req)
+		if err != nil || status != 200 || size < atLeast {
+			return errors.Join(err, fmt.Errorf("%.60q was answered %d with %d bytes", req, status, size))
+		}
+		w.sent.add(who)
+		w.record(who, time.Since(at))
+	}
+	return nil
 }
 
 // fillRoom posts n messages of one user over 64 connections.

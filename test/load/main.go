@@ -1,6 +1,8 @@
 // Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
-// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up. Beside each figure stand its target
-// and, from the same run, the floors of the machine: a bare write(2) to a thousand sockets, a bare fdatasync.
+// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; and what one must not notice of
+// another: a flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence. Beside each
+// figure stand its target and, from the same run, the floors of the machine: a bare write(2) to a thousand sockets, a
+// bare fdatasync. Ratios compare two measurements of one run.
 //
 // The generator shares the machine with the server. It therefore sends frames that were encoded beforehand, looks for
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
@@ -51,10 +53,15 @@ var workloads = []struct {
 	{"memory", (*bench).memory},
 	{"W4", (*bench).history},
 	{"W5", (*bench).storm},
+	{"fair", (*bench).fair},
+	{"purge", (*bench).purge},
+	{"rooms", (*bench).roomLists},
+	{"limits", (*bench).limits},
+	{"presence", (*bench).presence},
 }
 
 func main() {
-	only := flag.String("only", "", "the workloads to run, separated by commas: startup,W1,W2,W3,memory,W4,W5; empty = all")
+	only := flag.String("only", "", "the workloads to run, separated by commas: "+names()+"; empty = all")
 	seconds := flag.Float64("seconds", 5, "how long each figure is measured")
 	jsonFile := flag.String("json", "", "also write the figures to this file")
 	dir := flag.String("dir", "", "the folder for the servers' data; empty = the system's temporary folder")
@@ -67,6 +74,15 @@ func main() {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
+}
+
+// names are those of the workloads, separated by commas.
+func names() string {
+	var all []string
+	for _, w := range workloads {
+		all = append(all, w.name)
+	}
+	return strings.Join(all, ",")
 }
 
 func (b *bench) run(only, jsonFile string) error {
@@ -134,14 +150,17 @@ func (b *bench) server() (s *harness.Server, end func() error, err error) {
 	}, nil
 }
 
-// with runs one measurement on a fresh server with a tenant of its own.
-func (b *bench) with(measure func(*harness.Tenant) error) (err error) {
+// with runs one measurement on a fresh server with a tenant of its own, which has no rate limit.
+func (b *bench) with(measure func(*harness.Tenant) error) (err error) { return b.withLimit(0, measure) }
+
+// withLimit is with for a tenant of so many calls a second.
+func (b *bench) withLimit(rate int, measure func(*harness.Tenant) error) (err error) {
 	s, end, err := b.server()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	tenant, err := s.NewTenant("load")
+	tenant, err := s.NewTenantWith("load", map[string]any{"rate_limit": rate})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ type socket struct {
 
 var (
 	isMessage      = []byte(`{"type":"message",`)
+	isPresence     = []byte(`{"type":"presence.update",`)
 	isReply        = []byte(`{"type":"reply",`)
 	isError        = []byte(`{"type":"error",`)
 	isSyncComplete = []byte(`{"type":"sync.complete",`)
