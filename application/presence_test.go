@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,11 +51,11 @@ func (t oneRoomTx) SawUsers(users []domain.UserID, _ time.Time) error {
 // moodyPresence fails while it is told to.
 type moodyPresence struct {
 	ports.Presence
-	fails bool
+	fails atomic.Bool
 }
 
 func (m *moodyPresence) Arrive(ctx context.Context, node string, users []ports.TenantUser, d time.Duration) ([]ports.TenantUser, error) {
-	if m.fails {
+	if m.fails.Load() {
 		return nil, errors.New("away")
 	}
 	return m.Presence.Arrive(ctx, node, users, d)
@@ -145,12 +146,12 @@ func TestEachComingAndGoingIsToldOnce(t *testing.T) {
 func TestWhoNeverStaysIsNeverTold(t *testing.T) {
 	t.Parallel()
 	s := stagePresence(t, func(s *stages) {
-		s.port.fails = true // nobody could be told
+		s.port.fails.Store(true) // nobody could be told
 		s.a.came(ann)
 		time.Sleep(time.Second)
 		s.a.went(ann)
 		time.Sleep(10 * time.Second)
-		s.port.fails = false
+		s.port.fails.Store(false)
 		time.Sleep(10 * time.Second)
 	})
 	s.want(t)
@@ -159,10 +160,10 @@ func TestWhoNeverStaysIsNeverTold(t *testing.T) {
 func TestWhatThePortDidNotTakeIsToldLater(t *testing.T) {
 	t.Parallel()
 	s := stagePresence(t, func(s *stages) {
-		s.port.fails = true
+		s.port.fails.Store(true)
 		s.a.came(ann)
 		time.Sleep(10 * time.Second)
-		s.port.fails = false
+		s.port.fails.Store(false)
 		time.Sleep(10 * time.Second)
 	})
 	s.want(t, tale{10 * time.Second, "ann online0"})
