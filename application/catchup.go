@@ -135,7 +135,7 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 		if !member.IsActive() {
 			st.through, until = member.LeftRev, member.LeftRev
 		}
-		events, err = v.Events(ports.EventQuery{Room: r.id, After: st.pos, Through: st.through, MinSeq: st.minSeq, Limit: catchupStep})
+		events, err = v.Events(ports.EventQuery{Room: r.id, After: st.pos, Through: st.through, MinSeq: st.minSeq, Latest: true, Limit: catchupStep})
 		return err
 	})
 	if err != nil {

@@ -174,6 +174,10 @@ type LogReader interface {
 	// with seq < q.MinSeq are left out, and so are changes of messages that lie between the last one at or below q.After
 	// and q.MinSeq: a change of a message told before is always told. A message's current state is told at its first
 	// position, a changed target's at the change's own; Event.Rev is the position.
+	// With q.Latest those changes are left out whose target tells nothing of them any more: of a message all but its latest
+	// change, of a room's name and metadata all but the latest, member.added unless that is how an active member has come,
+	// member.removed unless the member is out since, member.updated unless it is the latest of an active member's changes.
+	// Who follows what is left ends where those end who follow all.
 	Events(q EventQuery) ([]domain.Event, error)
 	// SeqAt returns how many messages lie at or below a position: the seq of the last of them.
 	SeqAt(room domain.RoomID, rev int64) (int64, error)
@@ -187,6 +191,7 @@ type EventQuery struct {
 	After   int64 // exclusive
 	Through int64 // inclusive; 0 = to the end
 	MinSeq  int64
+	Latest  bool // of each target's changes only the latest: see LogReader
 	Limit   int
 }
 
@@ -244,7 +249,9 @@ type UserReader interface {
 	// User returns a user's profile; domain.ErrUserNotFound when there never was such a user.
 	User(id domain.UserID) (domain.User, error)
 	// RoomMates returns those of others that share a room with the user, the user included when named and known. With
-	// user empty it returns those that exist. LastSeen is set.
+	// user empty it returns those that exist. LastSeen is set. Its cost is bounded: when the user
+	// and one of others are each in more than MaxMateLookups/len(others) rooms, only so many of them are looked at, and
+	// one who shares none of those counts as sharing none.
 	RoomMates(user domain.UserID, others []domain.UserID) ([]domain.User, error)
 	// SmallRooms returns the user's rooms that have at most atMost members, at most MaxSmallRooms of them.
 	SmallRooms(user domain.UserID, atMost int) ([]domain.RoomID, error)
@@ -252,6 +259,9 @@ type UserReader interface {
 
 // MaxSmallRooms is how many rooms SmallRooms names.
 const MaxSmallRooms = 1000
+
+// MaxMateLookups is how many memberships RoomMates looks at in all: of 100 users 200 each.
+const MaxMateLookups = 20_000
 
 // UserWriter keeps what is said of users, who exist from then on at the latest.
 type UserWriter interface {

@@ -14,14 +14,21 @@ import (
 type layers[K comparable, V any] struct {
 	committed  *simplelru.LRU[K, *V]
 	batch, job map[K]*V
+	weigh      func(*V) int // bytes of a row that count; nil: rows have a size of their own
+	weight     *int         // of what is committed
 }
 
-func newLayers[K comparable, V any](size int) layers[K, V] {
-	lru, err := simplelru.NewLRU[K, *V](size, nil)
+func newLayers[K comparable, V any](size int, weigh func(*V) int) layers[K, V] {
+	weight := new(int)
+	var evicted func(K, *V)
+	if weigh != nil {
+		evicted = func(_ K, v *V) { *weight -= weigh(v) }
+	}
+	lru, err := simplelru.NewLRU(size, evicted)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return layers[K, V]{committed: lru, batch: map[K]*V{}, job: map[K]*V{}}
+	return layers[K, V]{committed: lru, batch: map[K]*V{}, job: map[K]*V{}, weigh: weigh, weight: weight}
 }
 
 func (l *layers[K, V]) get(key K) (*V, bool) {
@@ -51,9 +58,25 @@ func (l *layers[K, V]) publish() {
 			l.committed.Remove(key)
 			continue
 		}
-		l.committed.Add(key, v)
+		l.add(key, v)
 	}
 	clear(l.batch)
+}
+
+// add keeps a committed row, at the expense of those longest unused when it is one too many or they weigh too much.
+func (l *layers[K, V]) add(key K, v *V) {
+	if l.weigh == nil {
+		l.committed.Add(key, v)
+		return
+	}
+	if old, ok := l.committed.Peek(key); ok {
+		*l.weight -= l.weigh(old)
+	}
+	*l.weight += l.weigh(v)
+	l.committed.Add(key, v)
+	for *l.weight > cachedBytes {
+		l.committed.RemoveOldest()
+	}
 }
 
 // drop also forgets what was committed: after a failed batch nothing is taken for granted.
@@ -63,12 +86,14 @@ func (l *layers[K, V]) drop() {
 	l.committed.Purge()
 }
 
-// The sizes of the writer's caches, in rows. Together they take at most some 30 MB.
+// The sizes of the writer's caches, in rows. Together they take at most some 30 MB, and the names and metadata of rooms
+// cachedBytes.
 const (
 	cachedTenants = 4096
 	cachedUsers   = 65536
 	cachedRooms   = 16384
 	cachedMembers = 65536
+	cachedBytes   = 32 << 20
 )
 
 type (
@@ -90,10 +115,10 @@ type caches struct {
 
 func newCaches(gone func(domain.TenantID)) *caches {
 	return &caches{
-		tenants: newLayers[domain.TenantID, int64](cachedTenants),
-		users:   newLayers[userKey, int64](cachedUsers),
-		rooms:   newLayers[domain.RoomID, room](cachedRooms),
-		members: newLayers[memberKey, domain.Member](cachedMembers),
+		tenants: newLayers[domain.TenantID, int64](cachedTenants, nil),
+		users:   newLayers[userKey, int64](cachedUsers, nil),
+		rooms:   newLayers[domain.RoomID, room](cachedRooms, (*room).weight),
+		members: newLayers[memberKey, domain.Member](cachedMembers, nil),
 		gone:    gone,
 	}
 }
@@ -185,6 +210,15 @@ type room struct {
 	number, tenant  int64
 	changes, active int64
 	dirty           bool
+}
+
+// weight is what a room's own texts take in memory.
+func (r *room) weight() int {
+	n := len(r.Metadata)
+	if r.Name != nil {
+		n += len(*r.Name)
+	}
+	return n
 }
 
 const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, r.last_rev, r.changes, r.active, r.created,

@@ -13,12 +13,14 @@ const (
 	retryFrames      = 1000  // after a checkpoint that readers kept from being complete
 	restartFrames    = 12000 // 48 MiB: from here the readers are waited for, so that the log starts anew
 	restartPatience  = 250   // milliseconds
+	emptyPatience    = 25    // milliseconds: what a commit may have to wait for when the writer has just been idle
 )
 
 // wal is what the writer knows of the write-ahead log.
 type wal struct {
-	frames int // written since the last complete checkpoint
-	next   int // frames at which to try again
+	frames int  // written since the last complete checkpoint
+	next   int  // frames at which to try again
+	empty  bool // its file holds nothing
 }
 
 // housekeep runs after each batch.
@@ -32,25 +34,37 @@ func (w *writer) housekeep() {
 		n = maxBatch
 	}
 	w.wal.frames += n
+	w.wal.empty = w.wal.empty && n == 0
 	if w.wal.frames >= max(w.wal.next, checkpointFrames) {
 		w.checkpoint()
 	}
 }
 
-func (w *writer) checkpointWhenQuiet() {
-	if w.conn != nil && w.wal.frames > 0 {
-		w.checkpoint()
+// emptyWhenQuiet moves the log into the database and empties its file: what was edited or deleted would stay there for as
+// long as nothing is written. While readers need the log it is tried again whenever the writer has been idle.
+func (w *writer) emptyWhenQuiet() {
+	if w.conn == nil || w.wal.empty {
+		return
 	}
+	started := time.Now()
+	log, moved, err := w.checkpointWaiting("TRUNCATE", emptyPatience)
+	w.checkpointed(started, log, moved, err)
+	w.wal.empty = err == nil && log == 0
 }
 
-// checkpoint moves the log into the database. A failed fsync here is as fatal as in a commit: the pages may be gone
-// from the kernel's memory while the log that has them is about to be overwritten.
+// checkpoint moves the log into the database.
 func (w *writer) checkpoint() {
 	started := time.Now()
 	log, moved, err := w.checkpointAs("PASSIVE")
 	if err == nil && log >= restartFrames {
-		log, moved, err = w.restartLog()
+		log, moved, err = w.checkpointWaiting("RESTART", restartPatience)
 	}
+	w.checkpointed(started, log, moved, err)
+}
+
+// checkpointed notes how a checkpoint has ended. A failed fsync is as fatal as in a commit: the pages may be gone from
+// the kernel's memory while the log that has them is about to be overwritten.
+func (w *writer) checkpointed(started time.Time, log, moved int, err error) {
 	w.store.stats.add(Stats{Checkpoints: 1, CheckpointSeconds: time.Since(started).Seconds()})
 	switch {
 	case isIO(err):
@@ -71,12 +85,13 @@ func (w *writer) checkpointAs(mode string) (log, moved int, err error) {
 	return log, moved, err
 }
 
-// restartLog waits for the readers that still need the log, a short while, so that the next commit can begin it anew.
-func (w *writer) restartLog() (log, moved int, err error) {
-	if err := w.conn.pragma("busy_timeout", restartPatience); err != nil {
+// checkpointWaiting waits for the readers that still need the log, a short while, so that the next commit can begin it
+// anew.
+func (w *writer) checkpointWaiting(mode string, milliseconds int) (log, moved int, err error) {
+	if err := w.conn.pragma("busy_timeout", milliseconds); err != nil {
 		return 0, 0, err
 	}
-	log, moved, err = w.checkpointAs("RESTART")
+	log, moved, err = w.checkpointAs(mode)
 	if back := w.conn.pragma("busy_timeout", writerPragmas(false)["busy_timeout"]); err == nil {
 		err = back
 	}

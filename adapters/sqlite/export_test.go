@@ -125,6 +125,22 @@ func (s *Store) DueSweep(ctx context.Context) error {
 	})
 }
 
+// CachedBytes is the bound of what rooms' texts take in the writer's memory.
+const CachedBytes = cachedBytes
+
+// CachedRooms is how many rooms the writer remembers, and what their texts take: as counted, and as they are.
+func (s *Store) CachedRooms(ctx context.Context) (rooms, counted, bytes int, err error) {
+	err = s.submit(ctx, operator, func(t *tx) error {
+		c := t.w.cache.rooms
+		rooms, counted = c.committed.Len(), *c.weight
+		for _, r := range c.committed.Values() {
+			bytes += r.weight()
+		}
+		return nil
+	})
+	return rooms, counted, bytes, err
+}
+
 // CheckpointFrames is how many pages are written before the writer checkpoints.
 const CheckpointFrames = checkpointFrames
 

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"database/sql/driver"
 	"fmt"
 	"math"
 	"slices"
@@ -77,7 +78,11 @@ func (r *reader) Events(q ports.EventQuery) ([]domain.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	changes, err := r.changeEvents(room, q, told)
+	if q.Latest {
+		return r.withLatest(room, q, told, messages)
+	}
+	changes, err := r.changeEvents(room, changesAfter,
+		args(room.number, q.After, q.Through, told, q.MinSeq, int64(q.Limit)))
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +139,10 @@ const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColu
 	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target <= ? OR c.target >= ?)
 	ORDER BY c.rev LIMIT 0 + ?`
 
-// changeEvents are the changes of the stretch; told is the last message below it.
-func (r *reader) changeEvents(room *room, q ports.EventQuery, told int64) ([]domain.Event, error) {
+// changeEvents are the changes that a query finds.
+func (r *reader) changeEvents(room *room, query string, values []driver.Value) ([]domain.Event, error) {
 	var changes []change
-	values := args(room.number, q.After, q.Through, told, q.MinSeq, int64(q.Limit))
-	err := r.conn.query(changesAfter, values, func(row row) error {
+	err := r.conn.query(query, values, func(row row) error {
 		c := change{rev: row.int(0), kind: row.int(1), target: row.int(2), at: row.int(3)}
 		if !row.null(4) {
 			c.member = scanMember(row[5:], domain.UserID(row.text(4)))

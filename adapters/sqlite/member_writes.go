@@ -20,12 +20,12 @@ func (t *tx) insertMember(r *room, m domain.Member, rev int64, i int) error {
 	if err != nil {
 		return err
 	}
-	err = t.put(`INSERT INTO members (room, user, role, state, joined_at, place, joined_seq, joined_rev, user_rev)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, user) DO UPDATE SET role = excluded.role,
+	err = t.put(`INSERT INTO members (room, user, role, state, joined_at, place, joined_seq, joined_rev, user_rev, rev)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, user) DO UPDATE SET role = excluded.role,
 		state = excluded.state, joined_at = excluded.joined_at, place = excluded.place, joined_seq = excluded.joined_seq,
-		joined_rev = excluded.joined_rev, left_seq = 0, left_rev = 0, user_rev = excluded.user_rev`,
+		joined_rev = excluded.joined_rev, left_seq = 0, left_rev = 0, user_rev = excluded.user_rev, rev = excluded.rev`,
 		r.number, user, string(m.Role), int64(m.State), millis(m.JoinedAt), rev<<placeBits|int64(i),
-		m.JoinedSeq, m.JoinedRev, userRev)
+		m.JoinedSeq, m.JoinedRev, userRev, rev)
 	if err != nil {
 		return err
 	}
@@ -115,20 +115,20 @@ func (t *tx) updateMember(id domain.RoomID, user domain.UserID, kind domain.Even
 	if err != nil {
 		return domain.Member{}, err
 	}
-	if err := t.storeMember(r, number, changed); err != nil {
+	if err := t.storeMember(r, number, rev, changed); err != nil {
 		return domain.Member{}, err
 	}
 	t.emitMember(r, kind, rev, at, changed)
 	return changed, nil
 }
 
-func (t *tx) storeMember(r *room, user int64, m domain.Member) error {
+func (t *tx) storeMember(r *room, user, rev int64, m domain.Member) error {
 	userRev, err := t.raiseUserRev(user)
 	if err != nil {
 		return err
 	}
-	err = t.put("UPDATE members SET role = ?, state = ?, left_seq = ?, left_rev = ?, user_rev = ? WHERE room = ? AND user = ?",
-		string(m.Role), int64(m.State), m.LeftSeq, m.LeftRev, userRev, r.number, user)
+	err = t.put("UPDATE members SET role = ?, state = ?, left_seq = ?, left_rev = ?, user_rev = ?, rev = ? WHERE room = ? AND user = ?",
+		string(m.Role), int64(m.State), m.LeftSeq, m.LeftRev, userRev, rev, r.number, user)
 	if err != nil {
 		return err
 	}

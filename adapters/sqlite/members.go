@@ -14,6 +14,12 @@ func scanMember(r row, user domain.UserID) *domain.Member {
 	}
 }
 
+// pageOfMembers passes over the members before the offset in the index alone.
+const pageOfMembers = "SELECT " + memberColumns + `, u.id FROM (SELECT m.room, m.user FROM members m
+		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT 0 + ? OFFSET ?) p
+	CROSS JOIN members m ON m.room = p.room AND m.user = p.user CROSS JOIN users u ON u.number = m.user
+	ORDER BY m.joined_at, m.place`
+
 // Members implements ports.MemberReader.
 func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, error) {
 	if err := r.source.ready(); err != nil {
@@ -24,12 +30,11 @@ func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, 
 		return nil, err
 	}
 	var members []domain.Member
-	err = r.conn.query("SELECT "+memberColumns+`, u.id FROM members m JOIN users u ON u.number = m.user
-		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT 0 + ? OFFSET ?`,
-		args(room.number, int64(limit), int64(max(offset, 0))), func(row row) error {
-			members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
-			return nil
-		})
+	values := args(room.number, int64(limit), int64(max(offset, 0)))
+	err = r.conn.query(pageOfMembers, values, func(row row) error {
+		members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
+		return nil
+	})
 	return members, err
 }
 

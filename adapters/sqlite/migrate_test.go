@@ -13,19 +13,20 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// spine fills a database as the first release made it: alice and bob in a room of three messages that carol has left.
+// spine fills a database as the first release made it: alice and bob in a room of three messages that carol has left,
+// alice made its admin after that.
 const spine = `
 	INSERT INTO tenants (number, id, name, config, created) VALUES (1, 'tenant_a', 'A', '{}', 1);
 	INSERT INTO users (number, tenant, id, user_rev) VALUES (1, 1, 'alice', 1), (2, 1, 'bob', 1), (3, 1, 'carol', 2);
 	INSERT INTO rooms (number, id, tenant, type, first_seq, last_seq, last_rev, changes, active, created)
-		VALUES (7, x'00000000000070008000000000000007', 1, 'group', 1, 3, 5, 2, 10, 1), (8, x'00000000000070008000000000000008', 1, 'group', 1, 0, 1, 1, 1, 1);
+		VALUES (7, x'00000000000070008000000000000007', 1, 'group', 1, 3, 6, 3, 10, 1), (8, x'00000000000070008000000000000008', 1, 'group', 1, 0, 1, 1, 1, 1);
 	INSERT INTO members (room, user, role, state, joined_at, place, joined_seq, joined_rev, left_seq, left_rev, user_rev)
 		VALUES (7, 1, 'admin', 1, 1, 0, 0, 0, 0, 0, 1), (7, 2, 'member', 1, 1, 1, 0, 0, 0, 0, 1), (7, 3, 'member', 2, 1, 2, 0, 0, 3, 5, 2);
 	INSERT INTO messages (pos, id, sender, sender_type, first_rev, body, created)
 		VALUES (7 << 36 | 1, x'0000000000007000800000000000000a', 1, 1, 2, x'01000178', 5),
 			(7 << 36 | 2, x'0000000000007000800000000000000b', 1, 1, 3, x'01000178', 6),
 			(7 << 36 | 3, x'0000000000007000800000000000000c', 1, 1, 4, x'01000178', 7);
-	INSERT INTO room_changes (room, rev, n, seq_then, kind, target, at) VALUES (7, 1, 1, 0, 1, NULL, 1), (7, 5, 2, 3, 5, 3, 8);
+	INSERT INTO room_changes (room, rev, n, seq_then, kind, target, at) VALUES (7, 1, 1, 0, 1, NULL, 1), (7, 5, 2, 3, 5, 3, 8), (7, 6, 3, 3, 6, 1, 9);
 	INSERT INTO devices (user, device, seen, user_rev) VALUES (2, 'phone', 9, 1), (2, 'laptop', 9, 1);
 	INSERT INTO marks (user, room, device, delivered_seq, delivered_rev, read_seq)
 		VALUES (2, 7, 'phone', 3, 4, 1), (2, 7, 'laptop', 1, 2, 2), (3, 7, '', 3, 4, 3);`
@@ -89,8 +90,12 @@ func checkMigrated(t *testing.T, r ports.Reader) {
 	places, err3 := r.Places("bob", "phone")
 	laptop, err4 := r.Places("bob", "laptop")
 	list, err5 := r.Rooms(domain.RoomQuery{User: "bob", Limit: 10})
-	if err := firstError(err, err2, err3, err4, err5); err != nil {
+	latest, err6 := r.Events(ports.EventQuery{Room: room, After: 4, Latest: true, Limit: 10})
+	if err := firstError(err, err2, err3, err4, err5, err6); err != nil {
 		t.Fatal(err)
+	}
+	if len(latest) != 2 || latest[0].Kind != domain.EventMemberRemoved || latest[1].Kind != domain.EventMemberUpdated {
+		t.Errorf("the latest changes are %+v, want carol's leaving and alice's role", latest)
 	}
 	if full.Members != 2 || bare.Members != 0 || places.Rooms[0].Members != 2 {
 		t.Errorf("%d, %d and %d members, want 2, 0 and 2", full.Members, bare.Members, places.Rooms[0].Members)

@@ -71,6 +71,11 @@ func TestConnectionWithAWrongPragmaIsRefused(t *testing.T) {
 			}
 		}
 	}
+	for _, pragma := range []string{"secure_delete = FAST", "secure_delete = OFF"} {
+		if err := sqlite.VerifyPragmas(path, false, "PRAGMA "+pragma); err == nil {
+			t.Errorf("%s was accepted for the writer", pragma)
+		}
+	}
 	for _, pragma := range []string{"mmap_size = 0", "query_only = 0"} {
 		if err := sqlite.VerifyPragmas(path, true, "PRAGMA "+pragma); err == nil {
 			t.Errorf("%s was accepted for a reader", pragma)

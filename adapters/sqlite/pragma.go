@@ -9,16 +9,6 @@ import (
 // pragmas are settings and the value that reading each back must give.
 type pragmas map[string]any
 
-// option is a setting that is set by a name and read back as a number.
-type option struct {
-	name  string
-	value int64
-}
-
-// secureDeleteFast overwrites what is deleted wherever that costs no further page. Two things keep what they held until
-// they are used again: whole pages that become free, and the unused part of a page that was split in the middle.
-var secureDeleteFast = option{"FAST", 2}
-
 const (
 	mmapSize         = 256 << 20
 	journalSizeLimit = 64 << 20
@@ -47,8 +37,10 @@ func commonPragmas(unsafe bool) pragmas {
 
 func writerPragmas(unsafe bool) pragmas {
 	p := commonPragmas(unsafe)
-	p["cache_size"] = int64(-16384)       // KiB
-	p["secure_delete"] = secureDeleteFast // a text that was edited or deleted is overwritten in the page it stood in
+	p["cache_size"] = int64(-16384) // KiB
+	// What is edited, deleted or purged is overwritten, pages that become free too. One thing keeps what it held until it
+	// is used again: the unused part of a page that was split in the middle.
+	p["secure_delete"] = int64(1)
 	return p
 }
 
@@ -77,9 +69,6 @@ func (p pragmas) set(c *conn) error {
 }
 
 func (c *conn) pragma(name string, value any) error {
-	if n, ok := value.(option); ok {
-		value = n.name
-	}
 	_, err := c.first(fmt.Sprintf("PRAGMA %s = %v", name, value), nil, func(row) {})
 	if err != nil {
 		return fmt.Errorf("set %s: %w", name, err)
@@ -94,11 +83,7 @@ func (p pragmas) verify(c *conn) error {
 		if _, err := c.first("PRAGMA "+name, nil, func(r row) { got = r[0] }); err != nil {
 			return fmt.Errorf("read %s back: %w", name, err)
 		}
-		want := p[name]
-		if n, ok := want.(option); ok {
-			want = n.value
-		}
-		if got != want {
+		if want := p[name]; got != want {
 			return fmt.Errorf("sqlite: pragma %s is %v and not %v: the store cannot keep its promises here", name, got, want)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -106,6 +107,26 @@ func TestRemovedRoomLeavesATombstoneForAsLongAsDevicesAreRemembered(t *testing.T
 	purgeAll(t, s)
 	if rooms, left := count(t, s, "SELECT count(*) FROM rooms"), count(t, s, "SELECT count(*) FROM members"); rooms != 1 || left != 3 {
 		t.Errorf("%d rooms and %d memberships are left, want 1 and 3", rooms, left)
+	}
+}
+
+// TestStepsOfThePurgeAreSmallerWhereTextsAreLong overwrites about as much in each step, whatever the texts.
+func TestStepsOfThePurgeAreSmallerWhereTextsAreLong(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	const messages = 400
+	for _, c := range []struct{ size, least, most int }{{200, 1, 2}, {15_000, messages * 4 / 500, messages*4/500 + 2}} {
+		room := makeRoom(t, s, "alice")
+		for range messages {
+			appendTo(t, s, room.ID, send("alice", strings.Repeat("x", c.size)))
+		}
+		remove(t, s, room.ID)
+		if steps := purgeAll(t, s); steps < c.least || steps > c.most {
+			t.Errorf("%d steps for %d texts of %d bytes, want %d to %d", steps, messages, c.size, c.least, c.most)
+		}
+	}
+	if left := count(t, s, "SELECT count(*) FROM messages"); left != 0 {
+		t.Errorf("%d messages are left", left)
 	}
 }
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/chatapi/chatapi/domain"
@@ -49,16 +50,19 @@ func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
 	return id, found, err
 }
 
-// The lists of rooms. A user's rooms are found by the user's memberships (CROSS JOIN: in this order), a tenant's by the
-// index of activity.
+// The lists of rooms. A user's rooms are found by the user's memberships (CROSS JOIN: in this order) and sorted by two
+// numbers each; whole rows are read of one page of them. A tenant's are found by the index of activity.
 const (
 	roomsOrder = " ORDER BY r.active DESC, r.number DESC LIMIT 0 + ? OFFSET ?"
-	roomsOf    = "SELECT " + roomColumns + `, coalesce(
+	roomsOf    = `SELECT r.number, r.active FROM members m
+		CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
+		WHERE m.user = ? AND m.state = 1`
+	pageOfRooms = "SELECT " + roomColumns + `, coalesce(
 			(SELECT k.delivered_seq FROM marks k WHERE k.user = m.user AND k.room = m.room AND k.device = ?),
 			(SELECT max(k.delivered_seq) FROM marks k WHERE k.user = m.user AND k.room = m.room),
 			m.joined_seq), max(m.read_seq, m.joined_seq), m.user
-		FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ? AND r.deleted IS NULL
-		WHERE m.user = ? AND m.state = 1`
+		FROM (%s) p CROSS JOIN rooms r ON r.number = p.number CROSS JOIN members m ON m.room = r.number AND m.user = ?
+		ORDER BY p.active DESC, p.number DESC`
 	roomsAll  = "SELECT " + roomColumns + ", 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
 	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
 		AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room = r.number AND m.user = ? AND m.state = 1)`
@@ -113,27 +117,31 @@ func (r *reader) prepareList() error {
 }
 
 func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) {
-	query, values := roomsAll, args(r.tenant)
-	if q.User == "" && q.Open {
-		q.Type = domain.RoomChannel
+	if q.User == "" {
+		if q.Open {
+			q.Type = domain.RoomChannel
+		}
+		query, values := paged(roomsAll, args(r.tenant), q)
+		return query, values, nil
 	}
-	if q.User != "" {
-		user, err := r.source.user(q.User)
-		if err != nil {
-			return "", nil, err
-		}
-		if user == 0 && !q.Open {
-			return "", nil, nil
-		}
-		query, values = roomsOpen, args(r.tenant, user)
-		if !q.Open {
-			query, values = roomsOf, args(deviceOrNull(q.Device), r.tenant, user)
-		}
+	user, err := r.source.user(q.User)
+	if err != nil || user == 0 && !q.Open {
+		return "", nil, err
 	}
+	if q.Open {
+		query, values := paged(roomsOpen, args(r.tenant, user), q)
+		return query, values, nil
+	}
+	numbers, values := paged(roomsOf, args(deviceOrNull(q.Device), r.tenant, user), q)
+	return fmt.Sprintf(pageOfRooms, numbers), append(values, user), nil
+}
+
+// paged ends a query for rooms r.
+func paged(query string, values []driver.Value, q domain.RoomQuery) (string, []driver.Value) {
 	if q.Type != "" {
 		query, values = query+ofType, append(values, string(q.Type))
 	}
-	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0))), nil
+	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
 }
 
 // deviceOrNull is NULL, which no mark's device equals, when none is asked for.

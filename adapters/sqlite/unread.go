@@ -47,39 +47,41 @@ func (t *tx) unread(at reading) (int64, error) {
 }
 
 // unread goes on from what was counted last time. A message's sender never changes, and deletions are in the room's
-// log: so a count stays true for as long as the read mark and, of the messages counted, none was deleted.
+// log: so a count stays true for as long as the read mark, but for the messages counted that were deleted since.
 func (v *view) unread(at reading) (int64, error) {
 	if at.base >= at.lastSeq {
 		return 0, nil
 	}
-	known, found := v.counts.get(at.memberKey)
-	newer := found && known.rev > at.lastRev // this snapshot is older than that of the count
-	goesOn := found && !newer && known.base == at.base
-	if goesOn && known.rev < at.lastRev {
-		deleted, err := anyDeleted(v.conn, at, known)
+	remembered, found := v.counts.get(at.memberKey)
+	newer := found && remembered.rev > at.lastRev // this snapshot is older than that of the count
+	known := remembered
+	switch {
+	case !found || newer || known.base != at.base:
+		known = counted{base: at.base, through: at.base}
+	case known.rev < at.lastRev:
+		deleted, err := deletedOf(v.conn, at, known)
 		if err != nil {
 			return 0, err
 		}
-		goesOn = !deleted
-	}
-	if !goesOn {
-		known = counted{base: at.base, through: at.base}
+		known.n -= deleted
 	}
 	now, err := countUnread(v.conn, at, known)
 	if err != nil {
 		return 0, err
 	}
-	if !newer && now != known {
+	if !newer && now != remembered {
 		v.counts.put(at.memberKey, now)
 	}
 	return now.n, nil
 }
 
-// anyDeleted reports whether any of the messages counted may have been deleted since.
-func anyDeleted(c *conn, at reading, known counted) (bool, error) {
-	return c.first(`SELECT 1 FROM room_changes WHERE room = ? AND rev > ? AND rev <= ? AND kind = 8
-		AND target > ? AND target <= ? LIMIT 1`,
-		args(at.room, known.rev, at.lastRev, known.base, known.through), func(row) {})
+// deletedOf is how many of the messages counted were deleted since. A message is deleted once.
+func deletedOf(c *conn, at reading, known counted) (n int64, err error) {
+	_, err = c.first(`SELECT count(*) FROM room_changes c CROSS JOIN messages x ON x.pos = ? + c.target AND x.sender <> ?
+		WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND c.kind = 8 AND c.target > ? AND c.target <= ?`,
+		args(position(at.room, 0), at.user, at.room, known.rev, at.lastRev, known.base, known.through),
+		func(r row) { n = r.int(0) })
+	return n, err
 }
 
 // counts remembers what was unread for all views: a list would otherwise look at each unread message of each room, and

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"encoding/json"
 	"time"
 
@@ -31,20 +30,19 @@ func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 }
 
 // Those asked for come first, one look-up each. Whether one of them shares a room is found along the rooms of the user, or
-// of the other when the user has more than a few, with one look-up in each, and ends at the first: how many members the
-// rooms have does not matter.
+// of the other when the user has more than may be looked at, with one look-up in each, and ends at the first: how many
+// members the rooms have does not matter.
 const (
 	usersNamed = "SELECT " + userColumns + ` FROM users u
 		WHERE u.tenant = ?1 AND u.id IN (SELECT value FROM json_each(?2))`
 	roomMates = usersNamed + ` AND (u.number = ?3 OR
-		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user = ?3 AND state = 1 LIMIT 101)) <= 100
+		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user = ?3 AND state = 1 LIMIT 1 + ?4)) <= ?4
 		THEN EXISTS (SELECT 1 FROM members mine
 			CROSS JOIN members theirs ON theirs.room = mine.room AND theirs.user = u.number AND theirs.state = 1
 			CROSS JOIN rooms r ON r.number = mine.room AND r.deleted IS NULL WHERE mine.user = ?3 AND mine.state = 1)
-		ELSE EXISTS (SELECT 1 FROM members theirs
+		ELSE EXISTS (SELECT 1 FROM (SELECT room FROM members WHERE user = u.number AND state = 1 LIMIT 0 + ?4) theirs
 			CROSS JOIN members mine ON mine.room = theirs.room AND mine.user = ?3 AND mine.state = 1
-			CROSS JOIN rooms r ON r.number = theirs.room AND r.deleted IS NULL
-			WHERE theirs.user = u.number AND theirs.state = 1)
+			CROSS JOIN rooms r ON r.number = theirs.room AND r.deleted IS NULL)
 		END)`
 )
 
@@ -66,7 +64,7 @@ func (r *reader) RoomMates(user domain.UserID, others []domain.UserID) (found []
 		if err != nil || number == 0 {
 			return nil, err
 		}
-		query, values = roomMates, append(values, driver.Value(number))
+		query, values = roomMates, append(values, number, int64(ports.MaxMateLookups/len(others)))
 	}
 	err = r.conn.query(query, values, func(row row) error {
 		found = append(found, scanUser(row))

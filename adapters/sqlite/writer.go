@@ -68,7 +68,7 @@ func (w *writer) loop() {
 		select {
 		case <-w.store.queue.wake:
 		case <-quiet.C:
-			w.checkpointWhenQuiet()
+			w.emptyWhenQuiet()
 		}
 	}
 	w.ended = true
@@ -76,10 +76,10 @@ func (w *writer) loop() {
 
 // patience is how long to wait for work before there is something else to do.
 func (w *writer) patience() time.Duration {
-	if w.wal.frames > 0 {
-		return idle
+	if w.wal.empty {
+		return sweepEvery
 	}
-	return sweepEvery
+	return idle
 }
 
 // withSweep adds a step of removing expired rows to a batch when it is due. One that fails, or whose batch does, is
@@ -184,7 +184,7 @@ func (w *writer) abandon() {
 	if err := w.conn.run("ROLLBACK"); err != nil && w.conn.inTransaction() {
 		w.log.Error("store connection is broken", "error", err)
 		w.conn.close()
-		w.conn = nil
+		w.conn, w.wal.empty = nil, false
 	}
 }
 

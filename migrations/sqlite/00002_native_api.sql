@@ -19,6 +19,16 @@ ALTER TABLE marks DROP COLUMN read_seq;
 
 CREATE INDEX members_admins ON members (room) WHERE state = 1 AND role = 'admin';
 
+-- The position of a membership's latest change.
+ALTER TABLE members ADD COLUMN rev INTEGER NOT NULL DEFAULT 0;
+UPDATE members SET rev = c.rev FROM (SELECT room, target, max(rev) AS rev FROM room_changes
+    WHERE kind BETWEEN 4 AND 6 GROUP BY room, target) c WHERE members.room = c.room AND members.user = c.target;
+
+-- For those who come back and want of each target's changes only the latest.
+CREATE INDEX messages_changed ON messages (pos >> 36, rev) WHERE rev IS NOT NULL;
+CREATE INDEX room_changes_others ON room_changes (room, rev, kind, target, at) WHERE kind < 7;
+CREATE INDEX room_changes_updates ON room_changes (room, rev) WHERE kind = 2;
+
 ALTER TABLE users ADD COLUMN seen INTEGER; -- when the user's last socket closed
 
 CREATE TABLE usage (
@@ -35,6 +45,10 @@ CREATE TABLE usage (
 
 DROP TABLE usage;
 ALTER TABLE users DROP COLUMN seen;
+DROP INDEX room_changes_updates;
+DROP INDEX room_changes_others;
+DROP INDEX messages_changed;
+ALTER TABLE members DROP COLUMN rev;
 ALTER TABLE marks ADD COLUMN read_seq INTEGER NOT NULL DEFAULT 0;
 UPDATE marks SET read_seq = coalesce(
     (SELECT m.read_seq FROM members m WHERE m.room = marks.room AND m.user = marks.user), 0);

@@ -14,6 +14,7 @@ var logContracts = []contract{
 	{"every stretch of the log is what lies within it", everyStretchOfTheLog},
 	{"messages below MinSeq are left out, and changes of those alone that were not told before", minSeqLeavesOutMessages},
 	{"who comes back learns of a change of a message told long before", changeOfToldMessageIsTold},
+	{"of a target's changes the latest alone is told to who asks for that", latestAreToldAlone},
 	{"SeqAt is right at every position", seqAtEveryPosition},
 	{"every page of the history is what lies within it", everyPageOfTheHistory},
 	{"Positions tells the rooms that exist", positionsOfRooms},
@@ -96,6 +97,10 @@ func everyStretchOfTheLog(f *fixture) {
 				if err := f.stretch(r, q, all); err != nil {
 					return err
 				}
+				q.Latest = true
+				if err := f.stretch(r, q, all); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -111,7 +116,7 @@ func (f *fixture) stretch(r ports.Reader, q ports.EventQuery, all []domain.Event
 		if e.Kind == domain.EventMessage && e.Rev <= q.After {
 			told = e.Message.Seq
 		}
-		within := e.Rev > q.After && (q.Through == 0 || e.Rev <= q.Through)
+		within := e.Rev > q.After && (q.Through == 0 || e.Rev <= q.Through) && !(q.Latest && isOutdated(e, all))
 		if within && !leftOut(e, told, q.MinSeq) && len(want) < q.Limit {
 			want = append(want, e)
 		}
@@ -127,13 +132,87 @@ func minSeqLeavesOutMessages(f *fixture) {
 	f.view(func(r ports.Reader) error {
 		for minSeq := range room.LastSeq + 3 {
 			for after := minSeq % 2; after < room.LastRev; after += 2 {
-				q := ports.EventQuery{Room: room.ID, After: after, MinSeq: minSeq, Limit: 4}
+				q := ports.EventQuery{Room: room.ID, After: after, MinSeq: minSeq, Limit: 4, Latest: minSeq%3 == 0}
 				if err := f.stretch(r, q, all); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
+	})
+}
+
+// isOutdated reports whether an event is a change whose target tells nothing of it any more; all is the room's whole log.
+func isOutdated(e domain.Event, all []domain.Event) bool {
+	superseded := slices.ContainsFunc(all, func(later domain.Event) bool {
+		return later.Rev > e.Rev && (e.Member != nil && later.Member != nil && later.Member.User == e.Member.User ||
+			e.Kind == domain.EventRoomUpdated && later.Kind == e.Kind)
+	})
+	switch e.Kind {
+	case domain.EventMessageEdited, domain.EventMessageDeleted:
+		return e.Message.Rev != e.Rev
+	case domain.EventMemberAdded:
+		return !e.Member.IsActive() || e.Member.JoinedRev != e.Rev-1
+	case domain.EventMemberRemoved:
+		return e.Member.IsActive() || e.Member.LeftRev != e.Rev
+	case domain.EventMemberUpdated, domain.EventRoomUpdated:
+		return superseded
+	}
+	return false
+}
+
+// latestAreToldAlone spells out what the others choose by a rule.
+func latestAreToldAlone(f *fixture) {
+	room := f.group("ann", "bob")
+	sent := f.sendMany(room.ID, "ann", 2)
+	f.addMember(room.ID, "cid", domain.RoleMember) // 4
+	f.addMember(room.ID, "dan", domain.RoleMember) // 5
+	f.edit(room.ID, 1, "once")                     // 6
+	f.rename(room.ID, "once")                      // 7
+	f.setRole(room.ID, "cid", domain.RoleAdmin)    // 8
+	f.removeMember(room.ID, "dan")                 // 9
+	f.edit(room.ID, 1, "twice")                    // 10
+	f.edit(room.ID, 2, "once")                     // 11
+	f.addMember(room.ID, "dan", domain.RoleMember) // 12
+	f.setRole(room.ID, "bob", domain.RoleAdmin)    // 13
+	f.removeMember(room.ID, "bob")                 // 14
+	f.rename(room.ID, "twice")                     // 15
+	f.delete(room.ID, 2)                           // 16
+	f.setRole(room.ID, "cid", domain.RoleMember)   // 17
+	f.send(room.ID, "ann", "the last")             // 18
+	want := []string{
+		"1 room.created", "2 message 1", "3 message 2", "4 member.added", "10 message.edited 1", "12 member.added",
+		"14 member.removed", "15 room.updated", "16 message.deleted 2", "17 member.updated", "18 message 3",
+	}
+	ask := func(q ports.EventQuery) []string {
+		f.t.Helper()
+		var events []domain.Event
+		q.Room, q.Latest = room.ID, true
+		f.view(func(r ports.Reader) (err error) {
+			events, err = r.Events(q)
+			return err
+		})
+		return outlineOf(events)
+	}
+	for range 2 {
+		equalList(f.t, "all", ask(ports.EventQuery{Limit: page}), want)
+		equalList(f.t, "as many as were asked for", ask(ports.EventQuery{After: 3, Limit: 3}), want[3:6])
+		equalList(f.t, "those up to a position", ask(ports.EventQuery{After: 5, Through: 14, Limit: page}), want[4:7])
+		equalList(f.t, "nothing but what is outdated", ask(ports.EventQuery{After: 5, Through: 9, Limit: page}), nil)
+		f.reopen()
+	}
+	at := f.now()
+	f.update(func(tx ports.Tx) error {
+		m, err := tx.Message(room.ID, sent[0].ID)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.DeleteMessage(m.Tombstone(at)); err != nil {
+			return err
+		}
+		events, err := tx.Events(ports.EventQuery{Room: room.ID, After: 9, Latest: true, Limit: 1})
+		equalList(f.t, "within an update", outlineOf(events), want[5:6])
+		return err
 	})
 }
 

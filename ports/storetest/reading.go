@@ -18,6 +18,7 @@ var readingContracts = []contract{
 	{"unread begin at joining", unreadBeginAtJoining},
 	{"own messages are never unread, however many", ownMessagesAreNotUnread},
 	{"unread are told to the user asked for alone", unreadAreTheUsers},
+	{"unread are right after every deletion, whoever has sent and read what", unreadAfterEveryDeletion},
 	{"unread are those of the view's own moment", unreadAreOfTheView},
 	{"unread are counted to 10,000", unreadAreCountedToTheCap},
 }
@@ -221,6 +222,33 @@ func unreadAreTheUsers(f *fixture) {
 	}
 	for _, q := range []domain.RoomQuery{{}, {Open: true}, {User: "zoe", Open: true}} {
 		equal(f.t, "unread for "+show(q), f.rooms(q)[0].Unread, int64(0))
+	}
+}
+
+func unreadAfterEveryDeletion(f *fixture) {
+	const messages = 24
+	room, users := f.group("ann", "bob", "cid"), []domain.UserID{"ann", "bob", "cid"}
+	for i := range messages {
+		f.send(room.ID, users[i%2], "text")
+	}
+	for i := range int64(messages) {
+		switch i {
+		case messages / 3:
+			f.read(room.ID, "bob", 5)
+		case messages / 2:
+			f.send(room.ID, "ann", "one more")
+		}
+		f.delete(room.ID, i*7%messages+1) // each once
+		all := f.history(room.ID)
+		for _, user := range users {
+			read, want := f.memberNow(room.ID, user).ReadSeq, int64(0)
+			for _, m := range all {
+				if m.Seq > read && m.Sender != user && !m.IsDeleted() {
+					want++
+				}
+			}
+			equal(f.t, fmt.Sprintf("unread of %s after %d deletions", user, i+1), f.unread(user)[room.ID], want)
+		}
 	}
 }
 

@@ -204,10 +204,11 @@ func (w *walker) compareResume(r ports.Reader, want *modelRoom, all []domain.Eve
 	w.t.Helper()
 	place := w.rand.Int64N(want.LastRev + 1)
 	q := ports.EventQuery{Room: want.ID, After: place, MinSeq: w.rand.Int64N(want.LastSeq + 2), Limit: len(all) + 1}
+	q.Latest = w.rand.IntN(2) == 0
 	if err := w.stretch(r, q, all); err != nil {
 		w.t.Errorf("events of %s: %v", show(q), err)
 	}
-	q.MinSeq = 0
+	q.MinSeq, q.Latest = 0, w.rand.IntN(2) == 0
 	rest, err := r.Events(q)
 	equal(w.t, "the error of Events", err, nil)
 	broken := followed(append(slices.Clone(w.commits.of(want.ID)[:place]), rest...))
