@@ -1,6 +1,7 @@
 package application
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -57,9 +58,10 @@ type liveRoom struct {
 	tenant domain.TenantID
 
 	mu        sync.Mutex
-	members   int64 // how many are in the room, on all nodes
-	ended     int64 // the room was removed at this rev; 0 = it stands
-	last      int64 // everything up to this rev has been given to the seats that are live
+	members   int64           // how many are in the room, on all nodes
+	told      map[*Peer]int64 // sockets that were told of a removal of their user, and its rev
+	ended     int64           // the room was removed at this rev; 0 = it stands
+	last      int64           // everything up to this rev has been given to the seats that are live
 	seats     []seat
 	tail      tail
 	missed    int64 // the highest rev that was seen and could not be delivered in turn
@@ -89,6 +91,9 @@ const (
 	waiting                  // has seen more of the store than the room has delivered: live from pos+1 on
 	behind                   // is being caught up, or waits for that; its peer has a task for it
 )
+
+// toldSweep is how many sockets a room remembers before it looks which are still open.
+const toldSweep = 64
 
 // place is where a peer is to be seated.
 type place struct {
@@ -194,7 +199,7 @@ func (r *liveRoom) admit(peers []*Peer, rev int64) {
 // it watch the room, as it stood in the store, before it heard of the event. The caller holds r.mu.
 func (r *liveRoom) admitLate(peers []*Peer, rev int64) {
 	for _, p := range peers {
-		if r.ended > 0 || r.seatOf(p) != nil || !p.remember(r) {
+		if r.ended > 0 || r.told[p] >= rev || r.seatOf(p) != nil || !p.remember(r) {
 			continue
 		}
 		r.emptied = time.Time{}
@@ -240,6 +245,7 @@ func (r *liveRoom) dismiss(f *Fanout, sig signal) {
 			s.until = sig.Rev
 			if s.state != behind && s.push(f, r, removed, sig.Rev) {
 				s.peer.forget(r)
+				r.noteTold(s.peer, sig.Rev)
 				continue
 			}
 		}
@@ -329,6 +335,19 @@ func (r *liveRoom) release(p *Peer, stay int, now time.Time) {
 		return
 	}
 	p.forget(r)
+	r.noteTold(p, s.until)
 	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
 	r.noteEmptied(now)
+}
+
+// noteTold remembers that a socket knows of its user's removal; sockets that have closed are forgotten on the way. The
+// caller holds r.mu.
+func (r *liveRoom) noteTold(p *Peer, rev int64) {
+	if r.told == nil {
+		r.told = map[*Peer]int64{}
+	}
+	if len(r.told) >= toldSweep {
+		maps.DeleteFunc(r.told, func(p *Peer, _ int64) bool { return p.isClosed() })
+	}
+	r.told[p] = max(r.told[p], rev)
 }

@@ -233,6 +233,12 @@ func (p *Peer) remember(r *liveRoom) bool {
 	return true
 }
 
+func (p *Peer) isClosed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closed
+}
+
 // forget drops a room the peer no longer sits in.
 func (p *Peer) forget(r *liveRoom) {
 	p.mu.Lock()
