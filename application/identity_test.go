@@ -61,8 +61,8 @@ func startTenancy(t *testing.T) *tenancy {
 	f.identity = application.NewIdentity(store, countedTenants{store, &f.lookups}, token.New(), inproc.NewTickets(), sealer, ids, clock,
 		application.IdentityConfig{})
 	upkeep := application.NewUpkeep(store, store, f.identity, log)
-	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, application.NewUsage(store, clock, log), upkeep, noSockets{})
-	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock)
+	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
+	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock, nil)
 	f.rooms = application.NewRooms(store, ids, clock, upkeep)
 	if f.made, err = f.Create(t.Context(), "test", nil); err != nil {
 		t.Fatal(err)

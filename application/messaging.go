@@ -14,6 +14,7 @@ type Messaging struct {
 	tenants CurrentTenants
 	ids     ports.IDs
 	clock   ports.Clock
+	courier *Courier
 	busy    *inFlight
 }
 
@@ -24,8 +25,8 @@ type CurrentTenants interface {
 }
 
 // NewMessaging wires the use case.
-func NewMessaging(log ports.Appender, store ports.Store, tenants CurrentTenants, ids ports.IDs, clock ports.Clock) *Messaging {
-	return &Messaging{log: log, store: store, tenants: tenants, ids: ids, clock: clock, busy: newInFlight()}
+func NewMessaging(log ports.Appender, store ports.Store, tenants CurrentTenants, ids ports.IDs, clock ports.Clock, courier *Courier) *Messaging {
+	return &Messaging{log: log, store: store, tenants: tenants, ids: ids, clock: clock, courier: courier, busy: newInFlight()}
 }
 
 // Send stores a message and returns once it is durable. A repeated client_id or Idempotency-Key with the same send
@@ -52,8 +53,13 @@ func (m *Messaging) Send(ctx context.Context, c Caller, room domain.RoomID, draf
 	if err != nil {
 		return ports.Appended{}, err
 	}
+	send.Webhook = tenant.Config.HasWebhook()
 	in := domain.Intent{Room: room, Sender: c.User, ClientID: draft.ClientID, ReplyTo: send.ReplyTo, Idempotency: key}
-	return m.log.Append(ctx, c.Tenant.ID, in, send.Decide)
+	sent, err := m.log.Append(ctx, c.Tenant.ID, in, send.Decide)
+	if err == nil && send.Webhook && !sent.Duplicate {
+		m.courier.Wake()
+	}
+	return sent, err
 }
 
 func (m *Messaging) prepare(c Caller, draft domain.Draft) (domain.Send, error) {

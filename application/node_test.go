@@ -47,7 +47,7 @@ func startNodeOver(t *testing.T, bus ports.Bus, over func(ports.Store) ports.Sto
 	hints := application.NewHints(bus, plainEncoder{}, log)
 	usage := application.NewUsage(store, clock, log)
 	n := &node{
-		store: store, messaging: application.NewMessaging(store, store, store, ids, clock),
+		store: store, messaging: application.NewMessaging(store, store, store, ids, clock, nil),
 		rooms:    application.NewRooms(store, ids, clock, application.NewUpkeep(store, store, nil, log)),
 		delivery: application.NewDelivery(store, hints, clock, log), users: application.NewUsers(store),
 		presence: application.NewPresence(store, inproc.NewPresence(), bus, plainEncoder{}, ids, clock, log),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -21,6 +22,7 @@ type Tenancy struct {
 	usage    *Usage
 	upkeep   *Upkeep
 	peers    Sockets
+	places   ports.Endpoints
 }
 
 // Sockets are the open ones.
@@ -37,8 +39,9 @@ type CredentialCloser interface {
 
 // NewTenancy wires the use case.
 func NewTenancy(tenants ports.Tenants, writer ports.TenantWriter, keys ports.KeyWriter, sealer ports.Sealer, ids ports.IDs,
-	clock ports.Clock, identity *Identity, usage *Usage, upkeep *Upkeep, peers Sockets) *Tenancy {
-	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, usage, upkeep, peers}
+	clock ports.Clock, identity *Identity, usage *Usage, upkeep *Upkeep, peers Sockets,
+	places ports.Endpoints) *Tenancy {
+	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, usage, upkeep, peers, places}
 }
 
 // NewTenant is a tenant just made, with the only showing of its API key.
@@ -121,22 +124,57 @@ func (t *Tenancy) Update(ctx context.Context, id domain.TenantID, name *string, 
 		return stored, err
 	})
 	t.identity.Forget(id)
+	if err == nil {
+		t.places.Forget(ports.OutboundWebhook, WebhookEndpoint(id))
+	}
 	return tenant, err
+}
+
+// DisableWebhook ends the calls to a tenant's webhook because the receiver at url wants no more, unless the tenant has
+// another one by now.
+func (t *Tenancy) DisableWebhook(ctx context.Context, id domain.TenantID, url string) error {
+	now := t.clock.Now()
+	_, err := t.writer.UpdateTenant(ctx, id, func(stored domain.Tenant) (domain.Tenant, error) {
+		if domain.SameText(stored.Config.WebhookURL, &url) {
+			stored.Config.WebhookDisabled = &now
+		}
+		return stored, nil
+	})
+	t.identity.Forget(id)
+	return err
 }
 
 // mergeConfig applies a patch and seals a new webhook secret.
 func (t *Tenancy) mergeConfig(tenant domain.Tenant, patch []byte) (domain.TenantConfig, error) {
 	merged, err := domain.MergeConfig(tenant.Config, patch)
-	if err != nil || merged.WebhookSecret == nil || merged.WebhookSecret == tenant.Config.WebhookSecret {
+	if err != nil {
 		return merged, err
 	}
-	if old := tenant.Config.WebhookSecret; old != nil && *old == *merged.WebhookSecret {
+	if url := merged.WebhookURL; url != nil && !domain.SameText(url, tenant.Config.WebhookURL) {
+		if err := t.places.CheckURL(ports.OutboundWebhook, "config.webhook_url", *url); err != nil {
+			return merged, err
+		}
+	}
+	if merged.WebhookSecret == nil || domain.SameText(merged.WebhookSecret, tenant.Config.WebhookSecret) {
 		return merged, nil
+	}
+	if err := t.places.CheckSecret("config.webhook_secret", *merged.WebhookSecret); err != nil {
+		return merged, err
 	}
 	sealed, err := t.sealer.Seal([]byte(*merged.WebhookSecret), WebhookSecretContext(tenant.ID))
 	text := base64.StdEncoding.EncodeToString(sealed)
 	merged.WebhookSecret = &text
 	return merged, err
+}
+
+// openWebhookSecret is a tenant's webhook secret as it was sent.
+func openWebhookSecret(sealer ports.Sealer, tenant domain.Tenant) (string, error) {
+	sealed, err := base64.StdEncoding.DecodeString(*tenant.Config.WebhookSecret)
+	if err != nil {
+		return "", fmt.Errorf("read a sealed webhook secret: %w", err)
+	}
+	secret, err := sealer.Open(sealed, WebhookSecretContext(tenant.ID))
+	return string(secret), err
 }
 
 // WebhookSecretContext binds a sealed webhook secret to its tenant.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -19,7 +20,8 @@ type TenantConfig struct {
 	AllowBrowserKeys *bool           `json:"allow_browser_keys,omitempty"`
 	UserTopics       []string        `json:"user_topics,omitempty"`
 	WebhookURL       *string         `json:"webhook_url,omitempty"`
-	WebhookSecret    *string         `json:"webhook_secret,omitempty"` // sealed and base64 in the store, never answered
+	WebhookSecret    *string         `json:"webhook_secret,omitempty"`      // sealed and base64 in the store, never answered
+	WebhookDisabled  *time.Time      `json:"webhook_disabled_at,omitempty"` // the receiver answered 410; a new webhook_url ends it. Set by the server alone
 	OnWebhookError   *string         `json:"on_webhook_error,omitempty"`
 	RetryLimit       *int            `json:"retry_limit,omitempty"`
 	ChatBotID        *string         `json:"chat_bot_id,omitempty"`
@@ -33,6 +35,9 @@ func (c TenantConfig) MaxMessage() int {
 	}
 	return DefaultMaxMessage
 }
+
+// HasWebhook reports whether the tenant's backend is to be called.
+func (c TenantConfig) HasWebhook() bool { return c.WebhookURL != nil && c.WebhookDisabled == nil }
 
 // The limits of a config. A tenant's config is read with every one of its calls and held in memory.
 const (
@@ -71,6 +76,9 @@ func MergeConfig(c TenantConfig, patch []byte) (TenantConfig, error) {
 		if bytes.Equal(bytes.TrimSpace(value), []byte("null")) {
 			delete(merged, name)
 		}
+	}
+	if keys["webhook_url"] != nil {
+		delete(merged, "webhook_disabled_at")
 	}
 	result, err := decodeConfig(merged)
 	if err == nil && merged["webhook_secret"] != nil && keys["webhook_secret"] != nil {

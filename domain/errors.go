@@ -59,10 +59,12 @@ var (
 	ErrDMFixed         = &Error{Code: CodeConflict, Reason: "dm_members_fixed", Message: "The members of a direct message room are fixed"}
 	ErrLastAdmin       = &Error{Code: CodeConflict, Reason: "last_admin", Message: "A room keeps an admin: make somebody else one first"}
 	ErrNotChannel      = &Error{Code: CodeConflict, Reason: "not_channel", Message: "Only channels can be joined"}
+	ErrNoWebhook       = &Error{Code: CodeConflict, Reason: "no_webhook", Message: "The tenant has no webhook to call, or its receiver answered 410: set config.webhook_url"}
 	ErrMessageDeleted  = &Error{Code: CodeConflict, Reason: "message_deleted", Message: "The message has been deleted"}
 	ErrRateLimited     = &Error{Code: CodeRateLimited, Reason: "rate_limited", Message: "Rate limit exceeded: try again shortly"}
 	ErrOtherUser       = &Error{Code: CodeAuthentication, Reason: "other_user", Field: "token", Message: "The token is not this socket's user's"}
 	ErrUserNotFound    = ErrRoomNotFound
+	ErrLetterNotFound  = ErrRoomNotFound
 	ErrClientIDReused  = &Error{Code: CodeConflict, Reason: "client_id_reused", Field: "client_id", Message: "This client_id was used for a different message in this room"}
 	ErrIdempotency     = &Error{Code: CodeConflict, Reason: "idempotency_key_reused", Field: "Idempotency-Key", Message: "This Idempotency-Key was used for a different request"}
 	ErrIdempotencyBusy = &Error{Code: CodeConflict, Reason: "idempotency_key_busy", Field: "Idempotency-Key", Message: "A request with this Idempotency-Key is still under way"}

@@ -52,7 +52,7 @@ func (p RoomPatch) Apply(r Room) (patched Room, changed bool, err error) {
 		if err := CheckRoomName(p.Name); err != nil {
 			return r, false, err
 		}
-		changed = !sameText(p.Name, r.Name)
+		changed = !SameText(p.Name, r.Name)
 		r.Name = p.Name
 	}
 	if p.SetMetadata {

@@ -48,6 +48,7 @@ func (d Draft) Fingerprint() Fingerprint {
 type Change struct {
 	Message     Message // without Seq and Rev: the store takes them under the room's lock
 	Fingerprint Fingerprint
+	Job         *Job     // set: stored with the message
 	Duplicate   *Message // set: nothing is written, this is the answer
 }
 
@@ -59,6 +60,7 @@ type Send struct {
 	SenderType  SenderType
 	ID          MessageID
 	ReplyTo     MessageID
+	Webhook     bool // the tenant has one: absent members are told by it
 	Now         time.Time
 }
 
@@ -83,7 +85,12 @@ func (s Send) Decide(snap Snapshot) (Change, error) {
 	if !s.ReplyTo.IsZero() && !snap.ReplyTo {
 		return Change{}, Invalid("reply_to", "reply_to must be a message of this room")
 	}
-	return Change{Message: s.message(snap.Room.ID), Fingerprint: s.Fingerprint}, nil
+	change := Change{Message: s.message(snap.Room.ID), Fingerprint: s.Fingerprint}
+	if s.Webhook {
+		job := OfflineJob(change.Message)
+		change.Job = &job
+	}
+	return change, nil
 }
 
 func (s Send) message(room RoomID) Message {

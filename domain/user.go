@@ -119,13 +119,14 @@ func (p UserPatch) Apply(u User) (patched User, changed bool, err error) {
 	if err := CheckObject("metadata", u.Metadata); err != nil {
 		return before, false, err
 	}
-	changed = !sameText(u.Name, before.Name) || !sameText(u.AvatarURL, before.AvatarURL) || !bytes.Equal(u.Metadata, before.Metadata)
+	changed = !SameText(u.Name, before.Name) || !SameText(u.AvatarURL, before.AvatarURL) || !bytes.Equal(u.Metadata, before.Metadata)
 	return u, changed, nil
 }
 
 func isAvatar(s string) bool { return len(s) <= MaxAvatarURL && isHTTPURL(s) }
 
-func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+// SameText reports whether both are absent, or both say the same.
+func SameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // Status is whether a user has a socket anywhere, as those who share a room with them may know it.
 type Status struct {

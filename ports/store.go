@@ -47,7 +47,8 @@ func View[T any](ctx context.Context, s Store, tenant domain.TenantID, fn func(R
 }
 
 // Appender is the hot path of sending. Append loads the intent's snapshot with the room locked, calls decide, which
-// is pure and may run again, and stores the message it returns with the room's next seq and rev. It returns after the
+// is pure and may run again, and stores the message it returns with the room's next seq and rev, and the change's job, if
+// it has one, with it. It returns after the
 // commit that made the message durable. Many appends and updates share one commit; each fails alone, and every
 // outcome, an error or a duplicate too, waits for that commit. The intent's Idempotency-Key is kept, for 24 h by the
 // store's own clock, for the message that answers it, a duplicate too. A room that does not exist is domain.ErrRoomNotFound
@@ -77,6 +78,8 @@ type Reader interface {
 	MessageReader
 	LogReader
 	UserReader
+	RecipientReader
+	DeadLetterReader
 	IdempotencyReader
 }
 
@@ -88,6 +91,7 @@ type Tx interface {
 	MessageWriter
 	MarkWriter
 	UserWriter
+	OutboxWriter
 	IdempotencyWriter
 }
 

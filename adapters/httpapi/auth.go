@@ -6,7 +6,8 @@ import (
 )
 
 // authenticate proves the caller as the route demands, within the limits of the client's address before and of the
-// tenant after. The operator's key opens the operator's routes and no others.
+// tenant after. The operator's key opens the operator's routes, and those where it stands for any tenant; its calls are
+// no tenant's and count for none.
 func (h *handler) authenticate(x *exchange, needed access) error {
 	if needed == public {
 		return nil
@@ -18,7 +19,7 @@ func (h *handler) authenticate(x *exchange, needed access) error {
 		h.countFailure(x, err)
 		return err
 	}
-	if needed == operator {
+	if x.operator {
 		return nil
 	}
 	x.allowOrigin(x.caller.Tenant.Config.AllowedOrigins)
@@ -26,12 +27,8 @@ func (h *handler) authenticate(x *exchange, needed access) error {
 }
 
 func (h *handler) prove(x *exchange, needed access) error {
-	if needed == operator {
-		key, err := api.MasterKey(x.r)
-		if err != nil {
-			return err
-		}
-		return h.Identity.Operator(key)
+	if needed == operator || needed == either && len(x.r.Header.Values(api.HeaderMasterKey)) > 0 {
+		return h.proveOperator(x)
 	}
 	credentials, err := api.RequestCredentials(x.r)
 	if err != nil {
@@ -39,4 +36,13 @@ func (h *handler) prove(x *exchange, needed access) error {
 	}
 	x.caller, err = h.Identity.Authenticate(x.r.Context(), application.Credentials(credentials))
 	return err
+}
+
+func (h *handler) proveOperator(x *exchange) error {
+	key, err := api.MasterKey(x.r)
+	if err != nil {
+		return err
+	}
+	x.operator = true
+	return h.Identity.Operator(key)
 }

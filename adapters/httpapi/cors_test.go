@@ -39,7 +39,7 @@ func (s *tenantsWith) Tenants(_ context.Context, offset, limit int) ([]domain.Te
 }
 
 func newTestOrigins(s *tenantsWith) *tenantOrigins {
-	return newTenantOrigins(application.NewTenancy(s, nil, nil, nil, nil, nil, nil, nil, nil, nil), slog.New(slog.DiscardHandler))
+	return newTenantOrigins(application.NewTenancy(s, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil), slog.New(slog.DiscardHandler))
 }
 
 func TestUnknownOriginsCostOneReadingInHalfAMinute(t *testing.T) {

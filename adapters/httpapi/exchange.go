@@ -16,12 +16,13 @@ import (
 // exchange is one request and its answer. It is the writer that handlers behind the mux are given.
 type exchange struct {
 	http.ResponseWriter
-	r      *http.Request
-	id     string           // of X-Request-Id; ours, never the client's
-	status int              // 0 until the header is written
-	client string           // where it comes from, see api.ClientAddress
-	spare  domain.Allowance // how many failed authentications the client has left
-	caller application.Caller
+	r        *http.Request
+	id       string             // of X-Request-Id; ours, never the client's
+	status   int                // 0 until the header is written
+	client   string             // where it comes from, see api.ClientAddress
+	spare    domain.Allowance   // how many failed authentications the client has left
+	caller   application.Caller // with a tenant's credential
+	operator bool               // with the master key; then there is no caller
 }
 
 // reply is a successful answer. A nil body goes with a status that has none.

@@ -71,10 +71,11 @@ func (h *handler) removeMember(x *exchange) (reply, error) {
 // noName is in no store: nothing may be named so, nor is it the empty name, which means somebody here and there.
 const noName = "\x7f"
 
-// storable is a name of the path as a store can look it up. Text no store keeps, and so nothing is named by, becomes
-// noName.
-func (x *exchange) storable(name string) string {
-	value := x.r.PathValue(name)
+// storable is a name of the path as a store can look it up.
+func (x *exchange) storable(name string) string { return storable(x.r.PathValue(name)) }
+
+// storable turns text that no store keeps, and so nothing is named by, into noName.
+func storable(value string) string {
 	if !utf8.ValidString(value) || strings.ContainsRune(value, 0) {
 		return noName
 	}

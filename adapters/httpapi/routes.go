@@ -24,6 +24,7 @@ const (
 	public   access = iota // none
 	tenant                 // an API key, with or without a user, or a user's token
 	operator               // the master key
+	either                 // the master key, which stands for the tenant that the call names, or what tenant asks for
 )
 
 // routes is the whole REST interface; api/openapi.yaml has the same set. The pages below /docs are no part of it.
@@ -57,6 +58,11 @@ var routes = []route{
 	{http.MethodGet, "/users/{user_id}", tenant, (*handler).getUser},
 	{http.MethodGet, "/presence", tenant, (*handler).presence},
 	{http.MethodPost, "/ws/token", tenant, (*handler).socketToken},
+	{http.MethodGet, "/webhook", tenant, (*handler).getWebhook},
+
+	{http.MethodGet, "/admin/dead-letters", either, (*handler).listDeadLetters},
+	{http.MethodPost, "/admin/dead-letters/{id}/replay", either, (*handler).replayDeadLetter},
+	{http.MethodDelete, "/admin/dead-letters/{id}", either, (*handler).deleteDeadLetter},
 
 	{http.MethodPost, "/admin/tenants", operator, (*handler).createTenant},
 	{http.MethodGet, "/admin/tenants", operator, (*handler).listTenants},

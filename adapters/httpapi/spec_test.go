@@ -53,6 +53,9 @@ var asUser = map[string]bool{
 	"PUT /rooms/{room_id}/messages/{message_id}": true, "POST /acks": true, "POST /ws/token": true,
 }
 
+// asBackend are the routes that are the backend's alone: any user is 403 there.
+var asBackend = map[string]bool{"GET /webhook": true}
+
 func TestSpecificationNamesTheCredentialOfEachRoute(t *testing.T) {
 	t.Parallel()
 	spec := loadSpec(t)
@@ -68,9 +71,14 @@ func TestSpecificationNamesTheCredentialOfEachRoute(t *testing.T) {
 			}
 		}
 		slices.Sort(names)
-		want := map[access][]string{public: nil, tenant: {"apiKey", "apiKey", "bearer", "userId"}, operator: {"masterKey"}}[rt.access]
-		if asUser[rt.method+" "+rt.path] {
+		want := map[access][]string{
+			public: nil, tenant: {"apiKey", "apiKey", "bearer", "userId"}, operator: {"masterKey"}, either: {"apiKey", "masterKey"},
+		}[rt.access]
+		switch {
+		case asUser[rt.method+" "+rt.path]:
 			want = want[1:] // no API key alone
+		case asBackend[rt.method+" "+rt.path]:
+			want = want[:1]
 		}
 		if diff := cmp.Diff(want, names); diff != "" {
 			t.Errorf("%s %s (-want +specified):\n%s", rt.method, rt.path, diff)
@@ -113,8 +121,11 @@ func statusesOf(rt route) []string {
 	if rt.access != public {
 		statuses = append(statuses, "401", "429", "503")
 	}
-	if rt.access == tenant {
+	if rt.access == tenant || rt.access == either {
 		statuses = append(statuses, "400") // a user id that is none
+	}
+	if rt.access == either || asBackend[rt.method+" "+rt.path] {
+		statuses = append(statuses, "403")
 	}
 	switch rt.method {
 	case http.MethodPut, http.MethodPatch:

@@ -25,6 +25,7 @@ type tenantShape struct {
 	Name        string              `json:"name"`
 	CreatedAt   stamp               `json:"created_at"`
 	Config      domain.TenantConfig `json:"config"`
+	DisabledAt  *stamp              `json:"webhook_disabled_at,omitempty"`
 	Limits      limitsShape         `json:"limits"`
 	Usage       *usageShape         `json:"usage,omitempty"`
 	APIKeys     []apiKeyShape       `json:"api_keys,omitempty"`
@@ -138,11 +139,12 @@ func (h *handler) deleteTenant(x *exchange) (reply, error) {
 
 func (x *exchange) tenantID() domain.TenantID { return domain.TenantID(x.storable("tenant_id")) }
 
-// shapeTenant leaves out the webhook secret, which is never answered.
+// shapeTenant leaves out of config the webhook secret, which is never answered, and what the server alone sets.
 func (h *handler) shapeTenant(t domain.Tenant) tenantShape {
-	t.Config.WebhookSecret = nil
+	disabled := (*stamp)(t.Config.WebhookDisabled)
+	t.Config.WebhookSecret, t.Config.WebhookDisabled = nil, nil
 	return tenantShape{
-		TenantID: t.ID, Name: t.Name, CreatedAt: stamp(t.CreatedAt), Config: t.Config,
+		TenantID: t.ID, Name: t.Name, CreatedAt: stamp(t.CreatedAt), Config: t.Config, DisabledAt: disabled,
 		Limits: limitsShape{
 			RateLimit:      t.Config.RateOf(h.Config.DefaultRateLimit).PerSecond,
 			MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys,

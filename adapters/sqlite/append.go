@@ -142,15 +142,15 @@ func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, 
 	return found, err
 }
 
-// store gives the message its place in the room and writes it. Without an Idempotency-Key it is one statement, which
-// undoes itself when it fails and needs no savepoint.
+// store gives the message its place in the room and writes it. Without an Idempotency-Key or a job it is one statement,
+// which undoes itself when it fails and needs no savepoint.
 func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.Message, error) {
 	m := change.Message
 	sender, err := t.ensureUser(m.Sender)
 	if err != nil {
 		return domain.Message{}, err
 	}
-	if in.Idempotency != nil {
+	if in.Idempotency != nil || change.Job != nil {
 		if err := t.save(); err != nil {
 			return domain.Message{}, err
 		}
@@ -163,6 +163,11 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 	r := t.advance(found, m)
 	if err := t.keepKey(in, m.ID); err != nil {
 		return domain.Message{}, err
+	}
+	if change.Job != nil {
+		if err := t.Enqueue(*change.Job); err != nil {
+			return domain.Message{}, err
+		}
 	}
 	t.emit(domain.Event{Room: r.ID, Rev: m.Rev, Kind: domain.EventMessage, At: m.CreatedAt, Message: &m})
 	return m, nil

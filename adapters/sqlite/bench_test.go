@@ -41,12 +41,13 @@ func reportPer(b *testing.B, started time.Time, before time.Duration, unit strin
 // BenchmarkAppend stores messages of 200 bytes in 32 rooms with 1 to 512 senders, each waiting for its answer.
 func BenchmarkAppend(b *testing.B) {
 	for _, senders := range []int{1, 16, 64, 512} {
-		b.Run(fmt.Sprintf("senders=%d", senders), func(b *testing.B) { benchmarkAppend(b, senders, false) })
+		b.Run(fmt.Sprintf("senders=%d", senders), func(b *testing.B) { benchmarkAppend(b, senders, false, false) })
 	}
-	b.Run("senders=64/client_id", func(b *testing.B) { benchmarkAppend(b, 64, true) })
+	b.Run("senders=64/client_id", func(b *testing.B) { benchmarkAppend(b, 64, true, false) })
+	b.Run("senders=64/job", func(b *testing.B) { benchmarkAppend(b, 64, false, true) })
 }
 
-func benchmarkAppend(b *testing.B, senders int, clientIDs bool) {
+func benchmarkAppend(b *testing.B, senders int, clientIDs, jobs bool) {
 	s := withTenant(b)
 	rooms := make([]domain.Room, 32)
 	for i := range rooms {
@@ -66,6 +67,7 @@ func benchmarkAppend(b *testing.B, senders int, clientIDs bool) {
 					return
 				}
 				m := send("alice", content)
+				m.Webhook = jobs
 				if clientIDs {
 					m.Draft.ClientID = fmt.Sprintf("client-%d", n)
 				}

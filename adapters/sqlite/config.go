@@ -21,8 +21,11 @@ type Config struct {
 	DSN string
 	// UnsafeDurability leaves out every fsync: a power cut loses or damages the store. For throw-away stores.
 	UnsafeDurability bool
-	// Clock says when Idempotency-Keys expire; nil is the system's.
+	// Clock says when Idempotency-Keys expire, and what time of day the times of jobs mean; nil is the system's.
 	Clock ports.Clock
+	// Elapsed is how much time has passed since some moment, whatever is done to the clock: what the outbox goes by. nil
+	// is the system's. Safe for concurrent use, like Clock.
+	Elapsed func() time.Duration
 	// Random is the source of the epoch; nil is the system's.
 	Random io.Reader
 	// Logger hears of failures that clients see only as a 503; nil is slog.Default().
@@ -38,6 +41,10 @@ var ErrDSN = errors.New("sqlite: bad DSN")
 func (cfg Config) withDefaults() Config {
 	if cfg.Clock == nil {
 		cfg.Clock = systemClock{}
+	}
+	if cfg.Elapsed == nil {
+		started := time.Now()
+		cfg.Elapsed = func() time.Duration { return time.Since(started) }
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader

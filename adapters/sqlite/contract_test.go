@@ -39,10 +39,11 @@ func openBackend(t *testing.T, cfg sqlite.Config) contractBackend {
 
 func TestContractOfTheStore(t *testing.T) {
 	t.Parallel()
-	storetest.Run(t, func(t *testing.T) storetest.Backend {
+	storetest.Run(t, func(t *testing.T, times *storetest.Times) storetest.Backend {
 		return openBackend(t, sqlite.Config{
-			DSN:   filepath.Join(t.TempDir(), "chatapi.db"),
-			Clock: storetest.Clock,
+			DSN:     filepath.Join(t.TempDir(), "chatapi.db"),
+			Clock:   times,
+			Elapsed: times.Elapsed,
 			OnFatal: func(err error) {
 				panic("durability is unknown: " + err.Error())
 			},

@@ -81,7 +81,7 @@ func (s *Store) Plans(ctx context.Context) (map[string][]string, error) {
 		}
 		for _, query := range slices.Sorted(maps.Keys(queries)) {
 			verb, _, _ := strings.Cut(strings.TrimSpace(query), " ")
-			if !slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE"}, verb) {
+			if !slices.Contains([]string{"WITH", "SELECT", "INSERT", "UPDATE", "DELETE"}, verb) {
 				continue
 			}
 			values := make([]any, strings.Count(query, "?"))

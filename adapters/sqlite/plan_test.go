@@ -78,6 +78,7 @@ func useEverything(t *testing.T) interface {
 		e11 := tx.RemoveRoom(gone.ID, now)
 		return firstError(reading(tx), e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11)
 	})
+	useOutbox(t, s, room.ID)
 	see(t, s, "old", now.AddDate(-30, 0, 0))
 	_, e12 := s.Sweep(ctx)
 	api := ports.NewKey{Key: domain.Key{ID: "key_1", Kind: domain.APIKey, Tenant: tenant, CreatedAt: now}}
@@ -123,7 +124,7 @@ func firstError(errs ...error) error {
 func TestNoStatementScansATable(t *testing.T) {
 	t.Parallel()
 	plans := useEverything(t).Plans()
-	if len(plans) < 60 {
+	if len(plans) < 80 {
 		t.Errorf("only %d statements were looked at", len(plans))
 	}
 	for query, plan := range plans {
@@ -153,7 +154,8 @@ func TestEveryLimitIsAnExpression(t *testing.T) {
 	}
 }
 
-// scans reports a walk over a whole table: only the list of all tenants is one, along its index.
+// scans reports a walk over a whole table: only the list of all tenants is one, along its index, and that of the jobs in
+// hand when the store is opened. turn is what a walk from tenant to tenant has found.
 func scans(step string) bool {
 	if !strings.HasPrefix(step, "SCAN ") {
 		return false
@@ -161,7 +163,7 @@ func scans(step string) bool {
 	if step == "SCAN p" || step == "SCAN theirs" { // a subquery with a limit
 		return false
 	}
-	for _, harmless := range []string{"CONSTANT ROW", "VIRTUAL TABLE", "(subquery", "INDEX tenants_"} {
+	for _, harmless := range []string{"CONSTANT ROW", "VIRTUAL TABLE", "(subquery", "INDEX tenants_", "INDEX outbox_held", "SCAN turn"} {
 		if strings.Contains(step, harmless) {
 			return false
 		}

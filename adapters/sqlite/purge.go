@@ -163,7 +163,8 @@ func (p *purge) user(tenant, user int64) error {
 
 func (p *purge) rest(tenant int64) error {
 	for _, of := range []struct{ table, key string }{
-		{"idempotency", "(tenant, user, key)"}, {"usage", "(tenant, month)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
+		{"outbox", "(tenant, id)"}, {"dead_letters", "(number)"}, {"idempotency", "(tenant, user, key)"},
+		{"usage", "(tenant, month)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
 	} {
 		if err := p.rows(of.table, of.key, "tenant = ?", tenant); err != nil {
 			return err

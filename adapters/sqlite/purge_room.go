@@ -5,19 +5,22 @@ import "github.com/chatapi/chatapi/domain"
 // removedRoom is a room that was removed and still holds what is to be purged.
 type removedRoom struct {
 	number           int64
+	tenant           int64
+	id               domain.RoomID
 	lastSeq, lastRev int64
 	user             int64 // memberships up to this user's have been dealt with
 }
 
 func (p *purge) removed() (r removedRoom, found bool, err error) {
-	found, err = p.t.conn.first(`SELECT number, last_seq, last_rev, purge_user FROM rooms
+	found, err = p.t.conn.first(`SELECT number, last_seq, last_rev, purge_user, tenant, id FROM rooms
 		WHERE deleted IS NOT NULL AND purged IS NULL ORDER BY deleted LIMIT 1`, nil, func(row row) {
-		r = removedRoom{number: row.int(0), lastSeq: row.int(1), lastRev: row.int(2), user: row.int(3)}
+		r = removedRoom{number: row.int(0), lastSeq: row.int(1), lastRev: row.int(2), user: row.int(3), tenant: row.int(4)}
+		copy(r.id[:], row.blob(5))
 	})
 	return r, found, err
 }
 
-// contents ends the memberships of a removed room, then removes its log. Its row and the memberships stay: a tombstone.
+// contents ends the memberships of a removed room, then removes its calls and its log. Its row and the memberships stay: a tombstone.
 func (p *purge) contents(r removedRoom) error {
 	for p.left > 0 {
 		last, found, err := p.lastOfNext(r)
@@ -32,6 +35,9 @@ func (p *purge) contents(r removedRoom) error {
 			return err
 		}
 		r.user = last
+	}
+	if err := p.calls(r.tenant, r.id); err != nil {
+		return err
 	}
 	if err := p.log(r.number); err != nil || p.left <= 0 {
 		return err
@@ -83,8 +89,29 @@ func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
 	return true, p.spend("UPDATE rooms SET purge_user = ? WHERE number = ?", last, r.number)
 }
 
-// tombstone removes the last of a room, when every device that could still ask for it has been forgotten.
+// calls removes a room's jobs and dead letters.
+func (p *purge) calls(tenant int64, room domain.RoomID) error {
+	if err := p.rows("outbox", "(tenant, id)", "tenant = ? AND room = ?", tenant, room[:]); err != nil {
+		return err
+	}
+	return p.rows("dead_letters", "(number)", "tenant = ? AND room = ?", tenant, room[:])
+}
+
+// tombstone removes the last of a room, when every device that could still ask for it has been forgotten: also what was
+// given up after the room had been purged.
 func (p *purge) tombstone(room int64) error {
+	var tenant int64
+	var id domain.RoomID
+	_, err := p.t.conn.first("SELECT tenant, id FROM rooms WHERE number = ?", args(room), func(r row) {
+		tenant = r.int(0)
+		copy(id[:], r.blob(1))
+	})
+	if err != nil {
+		return err
+	}
+	if err := p.calls(tenant, id); err != nil {
+		return err
+	}
 	if err := p.rows("members", "(room, user)", "room = ?", room); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type Store struct {
 	log      *slog.Logger
 	lock     *processLock
 	epoch    domain.Epoch
+	steady   steady
 	readers  *readers
 	names    *names
 	counts   *counts
@@ -47,6 +48,7 @@ var (
 	_ ports.TenantWriter = (*Store)(nil)
 	_ ports.Purger       = (*Store)(nil)
 	_ ports.Meters       = (*Store)(nil)
+	_ ports.Outbox       = (*Store)(nil)
 	_ ports.Keys         = (*Store)(nil)
 	_ ports.KeyWriter    = (*Store)(nil)
 	_ ports.Prober       = (*Store)(nil)
@@ -93,10 +95,15 @@ func (s *Store) start(ctx context.Context) error {
 	if s.epoch, err = ensureEpoch(db, s.cfg.Random); err != nil {
 		return errors.Join(err, db.close())
 	}
+	if s.steady, err = openOutbox(db, s.cfg); err != nil {
+		return errors.Join(err, db.close())
+	}
 	if s.readers, err = openReaders(s.path, s.cfg.UnsafeDurability); err != nil {
 		return errors.Join(err, db.close())
 	}
-	s.writer = &writer{store: s, conn: db, log: s.log, cache: newCaches(s.tenants.forget), swept: time.Now()}
+	s.writer = &writer{
+		store: s, conn: db, log: s.log, cache: newCaches(s.tenants.forget), swept: time.Now(), turns: map[domain.Lane]int64{},
+	}
 	go s.writer.loop()
 	return nil
 }

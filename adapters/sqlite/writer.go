@@ -24,6 +24,9 @@ type writer struct {
 	time   Stats  // of this batch
 	body   []byte // room to encode one
 
+	clockwork clockwork
+	turns     map[domain.Lane]int64 // the tenant that was the last to be given a job
+
 	ailed bool // writing failed in this batch
 	sick  bool // writing failed lately: said once, not for every batch
 	swept time.Time
@@ -123,7 +126,7 @@ func (w *writer) runBatch() {
 }
 
 func (w *writer) begin() {
-	w.next, w.failed, w.open, w.ailed, w.more = 0, nil, true, false, false
+	w.next, w.failed, w.open, w.ailed, w.more, w.clockwork.used = 0, nil, true, false, false, false
 	if w.conn == nil {
 		w.conn, w.failed = openWith(w.store.path, writerPragmas(w.store.cfg.UnsafeDurability))
 	}
@@ -133,11 +136,18 @@ func (w *writer) begin() {
 	}
 }
 
-// commit writes each changed room once and makes the whole batch durable.
+// commit writes each changed room once, and the time when the outbox goes by it, and makes the whole batch durable.
 func (w *writer) commit() {
 	started := time.Now()
+	kept := w.clockwork.kept
 	if w.failed = w.cache.flush(w.conn); w.failed == nil {
+		kept, w.failed = w.clockwork.flush(w.conn, w.store.steady.now())
+	}
+	if w.failed == nil {
 		w.failed = w.conn.run("COMMIT")
+	}
+	if w.failed == nil {
+		w.clockwork.kept = kept
 	}
 	w.time.commit(len(w.batch), time.Since(started))
 	w.store.stats.add(w.time)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/observe"
+	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/ws"
@@ -34,6 +35,7 @@ type app struct {
 	presence *application.Presence
 	hints    *application.Hints
 	usage    *application.Usage
+	courier  *application.Courier
 	upkeep   *application.Upkeep
 	sockets  *ws.Handler
 	draining *drainFlag
@@ -113,6 +115,23 @@ func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch po
 		f.Committed(events)
 	})
 	return f
+}
+
+// newOutbound makes the one way out; the cleanup ends its calls.
+func newOutbound(cfg *Config, log *slog.Logger) (*outbound.Client, func(), error) {
+	allow, err := outbound.ParseAllow(cfg.OutboundAllow)
+	if err != nil {
+		return nil, nil, fmt.Errorf("OUTBOUND_ALLOW: %w", err)
+	}
+	client := outbound.New(outbound.Config{Allow: allow, UserAgent: "chatapi/" + version(), Log: log})
+	return client, func() { client.Close() }, nil
+}
+
+func newCourierConfig(cfg *Config) application.CourierConfig {
+	return application.CourierConfig{
+		Retry:  domain.Retry{Max: cfg.RetryMaxAttempts, Interval: cfg.RetryInterval},
+		Secret: cfg.WebhookSecret.Reveal(), Idle: cfg.WorkerInterval,
+	}
 }
 
 func newLimitsConfig(cfg *Config) application.LimitsConfig {

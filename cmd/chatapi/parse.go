@@ -15,6 +15,8 @@ import (
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/domain"
+
+	"github.com/chatapi/chatapi/adapters/outbound"
 )
 
 // The functions here read one kind of setting each. Their errors say what would be right; the caller names the setting.
@@ -116,14 +118,9 @@ func setProxies(c *Config, text string) error {
 }
 
 func setOutboundAllow(c *Config, text string) error {
-	for i, entry := range list(text) {
-		purpose, target, _ := strings.Cut(entry, "=")
-		if purpose != "llm" && purpose != "webhook" || target == "" {
-			return fmt.Errorf("entry %d, %s, is not llm=host-or-cidr[:port] or webhook=host-or-cidr[:port]", i+1, shown(entry))
-		}
-		c.OutboundAllow = append(c.OutboundAllow, entry)
-	}
-	return nil
+	c.OutboundAllow = list(text)
+	_, err := outbound.ParseAllow(c.OutboundAllow)
+	return err
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -91,11 +91,13 @@ func (a *app) startCore() (stop func()) {
 	presence := a.start("presence", a.presence.Run)
 	marks := a.start("delivery marks", a.delivery.Run)
 	hints := a.start("hints", a.hints.Run)
+	courier := a.start("courier", a.courier.Run)
 	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
 		sockets()
+		courier()
 		presence()
 		marks()
 		hints()

@@ -11,6 +11,7 @@ import (
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/observe"
+	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -50,10 +51,18 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	presence := inproc.NewPresence()
 	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
 	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, clock, log)
-	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, usage, upkeep, fanout)
+	client, cleanup2, err := newOutbound(cfg, log)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, usage, upkeep, fanout, client)
+	webhookEncoder := httpapi.WebhookEncoder{}
+	courierConfig := newCourierConfig(cfg)
+	courier := application.NewCourier(store, store, identity, presence, client, sealer, iDs, webhookEncoder, tenancy, clock, log, courierConfig)
 	registry := newRegistry()
 	appender := newAppender(store, registry)
-	messaging := application.NewMessaging(appender, store, identity, iDs, clock)
+	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier)
 	limiter := inproc.NewLimiter()
 	limitsConfig := newLimitsConfig(cfg)
 	limits := application.NewLimits(limiter, identity, usage, limitsConfig)
@@ -73,20 +82,22 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	mainDrainFlag := &drainFlag{}
 	rooms := application.NewRooms(store, iDs, clock, upkeep)
 	users := application.NewUsers(store)
+	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, client)
 	httpapiConfig := newRESTConfig(cfg)
 	httpapiDeps := httpapi.Deps{
-		Identity:  identity,
-		Messaging: messaging,
-		Rooms:     rooms,
-		Users:     users,
-		Presence:  applicationPresence,
-		Delivery:  delivery,
-		Tenancy:   tenancy,
-		Limits:    limits,
-		Prober:    store,
-		IDs:       iDs,
-		Logger:    log,
-		Config:    httpapiConfig,
+		Identity:    identity,
+		Messaging:   messaging,
+		Rooms:       rooms,
+		Users:       users,
+		Presence:    applicationPresence,
+		Delivery:    delivery,
+		Tenancy:     tenancy,
+		DeadLetters: deadLetters,
+		Limits:      limits,
+		Prober:      store,
+		IDs:         iDs,
+		Logger:      log,
+		Config:      httpapiConfig,
 	}
 	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, registry)
 	mainMinter := &minter{
@@ -109,6 +120,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		presence: applicationPresence,
 		hints:    hints,
 		usage:    usage,
+		courier:  courier,
 		upkeep:   upkeep,
 		sockets:  handler,
 		draining: mainDrainFlag,
@@ -117,6 +129,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		admin:    mainAdminHandler,
 	}
 	return mainApp, func() {
+		cleanup2()
 		cleanup()
 	}, nil
 }
@@ -127,17 +140,20 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 var (
 	systemSet = wire.NewSet(wire.Struct(new(system.Clock)), wire.Bind(new(ports.Clock), new(system.Clock)), wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)))
 	sqliteSet = wire.NewSet(
-		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)),
+		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)), wire.Bind(new(ports.Outbox), new(*sqlite.Store)),
 	)
-	inprocSet  = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)))
-	secretsSet = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
-	tokenSet   = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
+	inprocSet   = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)))
+	secretsSet  = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
+	tokenSet    = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
+	outboundSet = wire.NewSet(
+		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)),
+	)
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
-	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "Limits",
+	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters", "Limits",
 		"Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

@@ -12,6 +12,13 @@ import (
 // everyKey is the Idempotency-Key that writeEverything keeps and dump looks for.
 var everyKey = [32]byte{'e', 'v', 'e', 'r', 'y'}
 
+// everyLetter is a dead letter, and everyJob a job, of the same ids in every tenant.
+var everyLetter = domain.DeadLetterID{'e', 'v', 'e', 'r', 'y', 15: 1}
+
+func everyJob(room domain.RoomID, at time.Time) domain.Job {
+	return domain.Job{ID: domain.JobID(everyLetter), Lane: domain.LaneWebhook, Room: room, Due: at, CreatedAt: at}
+}
+
 // writeEverything writes with every writing method of a Tx: it makes a room, and in another one removes bob, adds a
 // ghost, changes ann, raises her marks, changes what was said, and then removes it.
 func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members []domain.Member, at time.Time) error {
@@ -31,6 +38,7 @@ func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members 
 	errs = append(errs, tx.SawUsers([]domain.UserID{"ann", "bob"}, at), changeMessages(tx, room, at))
 	key := domain.Idempotency{User: "ann", Key: everyKey}
 	errs = append(errs, tx.KeepIdempotency(key, 201, "resource", at))
+	errs = append(errs, tx.Enqueue(everyJob(room, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room, at)}))
 	_, err = tx.UpdateRoom(domain.Room{ID: room, Name: ptr("ghosts"), Metadata: []byte(`{"g":1}`)}, at)
 	return errors.Join(append(errs, err, tx.RemoveRoom(room, at))...)
 }
@@ -59,6 +67,11 @@ func (f *fixture) dump(users ...domain.UserID) []string {
 		d.rooms()
 		for _, user := range users {
 			d.user(user, f.now())
+		}
+		letters, err := r.DeadLetters(page)
+		d.errs = append(d.errs, err)
+		for _, letter := range letters {
+			d.line("dead letter", letter)
 		}
 		lines = d.lines
 		return errors.Join(d.errs...)

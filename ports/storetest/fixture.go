@@ -24,14 +24,15 @@ type fixture struct {
 type world struct {
 	t       *testing.T
 	db      Backend
+	times   *Times
 	commits *recorder
 	ids     atomic.Uint64
 	ticks   atomic.Int64
 }
 
 // newFixture makes a tenant in a fresh backend and listens to its commits.
-func newFixture(t *testing.T, db Backend) *fixture {
-	w := &world{t: t, db: db, commits: newRecorder()}
+func newFixture(t *testing.T, db Backend, times *Times) *fixture {
+	w := &world{t: t, db: db, times: times, commits: newRecorder()}
 	db.OnCommit(w.commits.record)
 	t.Cleanup(func() { w.commits.check(t) })
 	if other, loaded := epochs.LoadOrStore(db.Epoch(), t.Name()); loaded {
@@ -69,9 +70,9 @@ func (w *world) newUUID() domain.UUID {
 func (w *world) newRoomID() domain.RoomID       { return domain.RoomID(w.newUUID()) }
 func (w *world) newMessageID() domain.MessageID { return domain.MessageID(w.newUUID()) }
 
-// now is a clock of its own that ticks 7 ms whenever it is read.
+// now is a clock of its own that ticks 7 ms whenever it is read, beside the backend's.
 func (w *world) now() time.Time {
-	return Clock.Now().Add(time.Duration(w.ticks.Add(1)) * 7 * time.Millisecond)
+	return w.times.Now().Add(time.Duration(w.ticks.Add(1)) * 7 * time.Millisecond)
 }
 
 // view and update run fn and end the case when that fails.

@@ -30,6 +30,7 @@ func aboutRooms() []trespass {
 	return slices.DeleteFunc(slices.Clone(trespasses), func(x trespass) bool {
 		return slices.Contains([]string{
 			"RoomByKey", "Rooms", "Places", "Positions", "Idempotency", "User", "RoomMates", "SmallRooms", "SawUsers",
+			"DeadLetters", "TakeDeadLetter",
 		}, x.method)
 	})
 }

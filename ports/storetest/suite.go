@@ -22,6 +22,7 @@ type Backend interface {
 	ports.TenantWriter
 	ports.Purger
 	ports.Meters
+	ports.Outbox
 	ports.Keys
 	ports.KeyWriter
 	ports.Prober
@@ -38,8 +39,8 @@ type contract struct {
 	test func(f *fixture)
 }
 
-// Clock is the time of day that every backend under test must run on: it stands still. The suite's own times are
-// within minutes of it, or far away on purpose.
+// Clock is the time of day at which every case begins: it stands still. The suite's own times are within minutes of it,
+// or far away on purpose.
 var Clock ports.Clock = standingClock{}
 
 type standingClock struct{}
@@ -74,6 +75,13 @@ var subjects = []struct {
 	{"Users", userContracts},
 	{"Marks", markContracts},
 	{"Devices", deviceContracts},
+	{"Outbox", outboxContracts},
+	{"Claims", claimContracts},
+	{"Leases", leaseContracts},
+	{"OutboxTime", outboxTimeContracts},
+	{"OutboxEnds", outboxEndContracts},
+	{"Recipients", recipientContracts},
+	{"DeadLetters", deadLetterContracts},
 	{"Tenants", tenantContracts},
 	{"Usage", usageContracts},
 	{"Keys", keyContracts},
@@ -81,9 +89,9 @@ var subjects = []struct {
 	{"Model", modelContracts},
 }
 
-// Run proves the contract on backends that open gives. Every case gets a fresh, empty one; open closes it, or
-// whatever Reopen made of it, in t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) Backend) {
+// Run proves the contract on backends that open gives, which go by the times it is given. Every case gets a fresh,
+// empty one; open closes it, or whatever Reopen made of it, in t.Cleanup.
+func Run(t *testing.T, open func(t *testing.T, times *Times) Backend) {
 	t.Helper()
 	for _, s := range subjects {
 		t.Run(s.name, func(t *testing.T) {
@@ -91,7 +99,8 @@ func Run(t *testing.T, open func(t *testing.T) Backend) {
 			for _, c := range s.contracts {
 				t.Run(c.name, func(t *testing.T) {
 					t.Parallel()
-					c.test(newFixture(t, open(t)))
+					times := &Times{}
+					c.test(newFixture(t, open(t, times), times))
 				})
 			}
 		})

@@ -29,6 +29,7 @@ type aim struct {
 	unique  string
 	user    domain.UserID
 	key     [32]byte
+	letter  domain.DeadLetterID
 }
 
 // trespass is one method of ports.Tx, called with ids from outside the tenant. The answer is compared, never used.
@@ -67,6 +68,12 @@ var trespasses = []trespass{
 	{"Idempotency", func(f *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.Idempotency(to.user, to.key, f.now())
 	}, true},
+	{"Recipients", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		users, through, err := tx.Recipients(to.room, domain.Message{ID: to.message, Seq: 3}, "", "", page)
+		return []any{users, through}, err
+	}, false},
+	{"DeadLetters", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.DeadLetters(page) }, true},
+	{"TakeDeadLetter", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.TakeDeadLetter(to.letter) }, false},
 	{"AddMember", func(f *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.AddMember(to.room, "eve", domain.RoleAdmin, f.now())
 	}, false},
@@ -106,7 +113,7 @@ var trespasses = []trespass{
 }
 
 // nameless are the methods that name nothing of another tenant; sharedNamesAreTwoThings has them.
-var nameless = []string{"CreateRoom", "SeeDevice", "PutUser", "KeepIdempotency"}
+var nameless = []string{"CreateRoom", "SeeDevice", "PutUser", "Enqueue", "AddDeadLetter", "KeepIdempotency"}
 
 func wallNamesEveryMethod(f *fixture) {
 	var named, have []string
@@ -128,7 +135,7 @@ func (f *fixture) furnish() aim {
 	room := f.group("ann", "bob")
 	f.sendMany(room.ID, "ann", 2)
 	send := f.newSend("ann", domain.Draft{Content: "third", ClientID: "c1"})
-	to := aim{room: room.ID, message: send.ID, user: "ann", key: everyKey}
+	to := aim{room: room.ID, message: send.ID, user: "ann", key: everyKey, letter: everyLetter}
 	if _, err := f.trySend(room.ID, send, &domain.Idempotency{User: "ann", Key: [32]byte{1}}); err != nil {
 		f.t.Fatal(err)
 	}
@@ -140,14 +147,17 @@ func (f *fixture) furnish() aim {
 	f.update(func(tx ports.Tx) error {
 		_, err := tx.RaiseRead(room.ID, "ann", 1)
 		return errors.Join(err, tx.PutUser(domain.User{ID: "ann", Name: ptr("Ann")}), tx.SawUsers([]domain.UserID{"bob"}, at),
-			tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at))
+			tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at),
+			tx.Enqueue(everyJob(room.ID, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room.ID, at)}))
 	})
 	return to
 }
 
 // nothing is an aim at things that do not exist.
 func (f *fixture) nothing() aim {
-	return aim{room: f.newRoomID(), message: f.newMessageID(), unique: "dm:no:body", user: "nobody", key: [32]byte{9}}
+	return aim{
+		room: f.newRoomID(), message: f.newMessageID(), unique: "dm:no:body", user: "nobody", key: [32]byte{9}, letter: domain.DeadLetterID(f.newUUID()),
+	}
 }
 
 func foreignIDsAreUnknown(f *fixture) {
@@ -260,7 +270,8 @@ func sharedNamesAreTwoThings(f *fixture) {
 	f.update(func(tx ports.Tx) error {
 		_, err := tx.RaiseRead(first.ID, "ann", 3)
 		_, err2 := tx.RaiseRead(first.ID, "bob", 2)
-		return errors.Join(err, err2, tx.PutUser(domain.User{ID: "ann"}), tx.SawUsers([]domain.UserID{"ann", "bob"}, at))
+		_, err3 := tx.TakeDeadLetter(everyLetter)
+		return errors.Join(err, err2, err3, tx.PutUser(domain.User{ID: "ann"}), tx.SawUsers([]domain.UserID{"ann", "bob"}, at))
 	})
 	f.edit(first.ID, 1, "edited")
 	f.delete(first.ID, 2)

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
+	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -40,6 +42,9 @@ type fixture struct {
 	key      string
 	draining *atomic.Bool
 	online   *inproc.Presence
+	store    *sqlite.Store
+	courier  *application.Courier
+	settled  chan struct{} // the outcome of a call to a webhook is stored
 	signing  struct {
 		once        sync.Once
 		kid, secret string
@@ -51,7 +56,7 @@ type option func(*httpapi.Deps)
 
 func newFixture(t *testing.T, options ...option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence()}
+	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence(), settled: make(chan struct{}, 100)}
 	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, o := range options {
 		o(&f.deps)
@@ -85,20 +90,32 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		application.IdentityConfig{MasterKey: masterKey, JWTSecret: jwtSecret})
 	usage, upkeep := application.NewUsage(store, clock, log), application.NewUpkeep(store, store, identity, log)
 	store.OnCommit(usage.Committed)
+	allow, err := outbound.ParseAllow([]string{"webhook=127.0.0.1"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	places := outbound.New(outbound.Config{Allow: allow, Log: log})
+	f.t.Cleanup(places.Close)
+	tenancy := application.NewTenancy(store, store, store, sealer, ids, clock, identity, usage, upkeep, twoSockets{}, places)
+	f.store, f.courier = store, application.NewCourier(settling{store, f.settled}, store, identity, f.online, places, sealer, ids,
+		httpapi.WebhookEncoder{}, tenancy, clock, log, application.CourierConfig{
+			Retry: domain.Retry{Max: domain.DefaultRetryMax, Interval: domain.DefaultRetryInterval}, Idle: time.Minute,
+		})
 	return httpapi.Deps{
-		Identity:  identity,
-		Messaging: application.NewMessaging(store, store, identity, ids, clock),
-		Rooms:     application.NewRooms(store, ids, clock, upkeep),
-		Delivery:  application.NewDelivery(store, application.NewHints(bus, frames, log), clock, log),
-		Users:     application.NewUsers(store),
-		Presence:  application.NewPresence(store, f.online, bus, frames, ids, clock, log),
-		Tenancy:   application.NewTenancy(store, store, store, sealer, ids, clock, identity, usage, upkeep, twoSockets{}),
-		Limits:    application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
-		Prober:    store,
-		IDs:       ids,
-		Logger:    log,
-		Draining:  f.draining.Load,
-		Docs:      http.HandlerFunc(docs),
+		Identity:    identity,
+		Messaging:   application.NewMessaging(store, store, identity, ids, clock, f.courier),
+		Rooms:       application.NewRooms(store, ids, clock, upkeep),
+		Delivery:    application.NewDelivery(store, application.NewHints(bus, frames, log), clock, log),
+		Users:       application.NewUsers(store),
+		Presence:    application.NewPresence(store, f.online, bus, frames, ids, clock, log),
+		Tenancy:     tenancy,
+		DeadLetters: application.NewDeadLetters(store, identity, ids, clock, f.courier, places),
+		Limits:      application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
+		Prober:      store,
+		IDs:         ids,
+		Logger:      log,
+		Draining:    f.draining.Load,
+		Docs:        http.HandlerFunc(docs),
 		Config: httpapi.Config{
 			Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}, DefaultRateLimit: defaultRate,
 		},

@@ -44,6 +44,11 @@ var calls = map[string][]call{
 	"GET /users/{user_id}":                          {{want: 200}},
 	"GET /presence":                                 {{query: "user_ids=alice,{user_ids}", want: 200}},
 	"POST /ws/token":                                {{want: 200, backend: 401}},
+	"GET /webhook":                                  {{want: 403, backend: 404}},
+
+	"GET /admin/dead-letters":              forBoth(200),
+	"POST /admin/dead-letters/{id}/replay": forBoth(202),
+	"DELETE /admin/dead-letters/{id}":      forBoth(204),
 
 	"POST /admin/tenants":                                  {{body: `{"name":"n"}`, want: 201}},
 	"GET /admin/tenants":                                   {{want: 200}},
@@ -59,7 +64,7 @@ var calls = map[string][]call{
 // kinds say what a parameter or a field of a body names; nothing: it is no id of anything.
 var kinds = map[string]string{
 	"room_id": "room", "message_id": "message", "reply_to": "message", "user_id": "user", "user_ids": "user", "members": "user",
-	"tenant_id": "tenant", "key_id": "key", "kid": "kid",
+	"tenant_id": "tenant", "key_id": "key", "kid": "kid", "id": "letter",
 
 	"limit": "", "offset": "", "type": "", "scope": "", "device_id": "", "if_exists": "", "after_seq": "", "before_seq": "",
 	"after_rev": "", "name": "", "metadata": "", "role": "", "content": "", "meta": "", "client_id": "", "seq": "", "avatar_url": "",
@@ -70,7 +75,18 @@ type call struct {
 	query, body string
 	user        string // who calls; empty is alice, who has made everything
 	want        int
-	backend     int // the status for the backend; 0 is want
+	backend     int  // the status for the backend; 0 is want
+	operator    bool // the master key is shown
+}
+
+// forBoth are the calls of a route that is the operator's for any tenant and a backend's for its own; users have no part
+// in it.
+func forBoth(status int) []call {
+	const named = "tenant_id={tenant_id}"
+	return []call{
+		{query: named, want: status, operator: true}, {want: http.StatusForbidden, backend: status},
+		{query: named, want: http.StatusForbidden, backend: status},
+	}
 }
 
 // template is the whole call, with its places.
@@ -182,7 +198,9 @@ func TestOnesOwnIDsWorkAndForeignOnesAreAsUnknown(t *testing.T) {
 type wall struct {
 	*fixture
 	foreign  map[string]string // by kind
-	stranger client            // the other tenant's user, who sees all of it
+	other    string            // the other tenant
+	stranger client            // its user, who sees all of it
+	backdoor client            // its backend
 	before   string
 }
 
@@ -196,7 +214,10 @@ func newWall(t *testing.T) *wall {
 	keyID, kid := w.keysOf(other)
 	gone, _ := w.newTenant("Gone", "{}")
 	w.operator().del("/admin/tenants/" + gone).want(http.StatusNoContent)
-	w.foreign = map[string]string{"room": room, "message": message, "user": "victor", "tenant": gone, "key": keyID, "kid": kid}
+	w.foreign = map[string]string{
+		"room": room, "message": message, "user": "victor", "tenant": gone, "key": keyID, "kid": kid, "letter": w.newLetter(other, room, message, ""),
+	}
+	w.other, w.backdoor = other, w.anonymous().with("X-API-Key", key)
 	w.before = w.foreignState()
 	return w
 }
@@ -218,7 +239,17 @@ func (w *wall) foreignState() string {
 		seen.Write(w.stranger.get("/rooms/" + w.foreign["room"] + path).want(http.StatusOK).body)
 	}
 	seen.Write(w.stranger.get("/users/victor").want(http.StatusOK).body)
+	seen.Write(w.backdoor.get("/admin/dead-letters").want(http.StatusOK).body)
 	return seen.String()
+}
+
+// foreignTo are the ids that must be as nobody's to a caller. No tenant is foreign to the operator but one that is gone.
+func (w *wall) foreignTo(c caller) map[string]string {
+	ids := maps.Clone(w.foreign)
+	if !c.operator {
+		ids["tenant"] = w.other
+	}
+	return ids
 }
 
 func (w *wall) wantForeignUntouched() {
@@ -231,13 +262,14 @@ func (w *wall) wantForeignUntouched() {
 // caller is somebody who may call a route, and the status for it.
 type caller struct {
 	client
-	want int
+	want     int
+	operator bool
 }
 
 func (w *wall) callers(path string, c call) map[string]caller {
 	w.t.Helper()
-	if strings.HasPrefix(path, "/admin") {
-		return map[string]caller{"the operator": {w.operator(), c.want}}
+	if c.operator || strings.HasPrefix(path, "/admin/tenants") {
+		return map[string]caller{"the operator": {w.operator(), c.want, true}}
 	}
 	user := "alice"
 	if c.user != "" {
@@ -248,12 +280,14 @@ func (w *wall) callers(path string, c call) map[string]caller {
 		backend = c.backend
 	}
 	return map[string]caller{
-		"the backend for a user": {w.user(user), c.want}, "a token": {w.jwt(user), c.want}, "the backend": {w.backend(), backend},
+		"the backend for a user": {client: w.user(user), want: c.want}, "a token": {client: w.jwt(user), want: c.want},
+		"the backend": {client: w.backend(), want: backend},
 	}
 }
 
-// own are ids that everything is right with; they are made anew, as calls use them up.
-func (w *wall) own(needed []string) map[string]string {
+// own are ids that everything is right with; they are made anew, as calls use them up. To the operator all tenants are
+// its own, to others theirs.
+func (w *wall) own(c caller, needed []string) map[string]string {
 	w.t.Helper()
 	ids := map[string]string{"user": "bob"}
 	needs := func(wanted ...string) bool {
@@ -263,9 +297,13 @@ func (w *wall) own(needed []string) map[string]string {
 		ids["room"] = w.user("alice").post("/rooms", `{"type":"channel","members":["bob"]}`).want(http.StatusCreated).object()["room_id"].(string)
 		ids["message"] = w.newMessage("alice", ids["room"], "a")
 	}
-	if needs("tenant") {
+	ids["tenant"] = w.tenant
+	if c.operator && needs("tenant") {
 		ids["tenant"], _ = w.newTenant("Own", "{}")
 		ids["key"], ids["kid"] = w.keysOf(ids["tenant"])
+	}
+	if needs("letter") {
+		ids["letter"] = w.newLetter(ids["tenant"], random["room"], random["message"], "bob")
 	}
 	return ids
 }
@@ -276,18 +314,20 @@ const randomUUID = "0190d5b2-7c1e-7a3b-9f00-0123456789ab"
 var (
 	random = map[string]string{
 		"room": "room_" + randomUUID, "message": "msg_" + randomUUID, "user": "nobody", "tenant": "tenant_" + randomUUID,
-		"key": "key_" + randomUUID, "kid": "kid_AAAAAAAAAAAAAAAAAAAAAA",
+		"key": "key_" + randomUUID, "kid": "kid_AAAAAAAAAAAAAAAAAAAAAA", "letter": "dead_" + randomUUID,
 	}
-	malformed = map[string]string{"room": "room_%00zz", "message": "MSG_zz", "tenant": "zz.zz", "key": "key_zz", "kid": "kid_%FFzz"}
+	malformed = map[string]string{
+		"room": "room_%00zz", "message": "MSG_zz", "tenant": "zz.zz", "key": "key_zz", "kid": "kid_%FFzz", "letter": "DEAD_%00zz",
+	}
 )
 
 // hold calls a route with each of its ids in turn being another's, nobody's and no id at all, and with all at once.
 func (w *wall) hold(who string, c caller, method, path string, how call) {
 	w.t.Helper()
 	names := places(how.template(path))
-	w.call(c, method, path, how, w.own(names), names, nil).want(c.want)
-	enveloped := caller{c.with("X-Response-Envelope", "true"), c.want}
-	w.call(enveloped, method, "/v1"+path, how, w.own(names), names, nil).want(c.want)
+	w.call(c, method, path, how, w.own(c, names), names, nil).want(c.want)
+	enveloped := caller{c.with("X-Response-Envelope", "true"), c.want, c.operator}
+	w.call(enveloped, method, "/v1"+path, how, w.own(c, names), names, nil).want(c.want)
 	turns := [][]string{}
 	for _, name := range names {
 		turns = append(turns, []string{name})
@@ -297,10 +337,10 @@ func (w *wall) hold(who string, c caller, method, path string, how call) {
 	}
 	for _, turn := range turns {
 		answer := func(ids map[string]string) string {
-			return w.call(c, method, path, how, w.own(names), turn, ids).comparable(ids)
+			return w.call(c, method, path, how, w.own(c, names), turn, ids).comparable(ids)
 		}
 		want := answer(random)
-		if diff := cmp.Diff(want, answer(w.foreign)); diff != "" {
+		if diff := cmp.Diff(want, answer(w.foreignTo(c))); diff != "" {
 			w.t.Errorf("%s, %s, %v (-unknown +another tenant's):\n%s", who, method, turn, diff)
 		}
 		if len(turn) > 1 || kinds[turn[0]] == "user" {

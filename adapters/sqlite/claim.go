@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// Claim implements ports.Outbox. PerTenant bounds what a tenant has under way, earlier claims included: one with a slow
+// endpoint would take all workers otherwise, claim by claim. What is due is looked for beside the writer, which hears
+// only when there is something: workers ask after every message that is sent.
+func (s *Store) Claim(ctx context.Context, q ports.ClaimQuery) (claims []ports.Claim, next time.Duration, err error) {
+	if q.PerTenant <= 0 {
+		q.PerTenant = math.MaxInt
+	}
+	for q.Limit > 0 {
+		due, next, err := s.due(ctx, q)
+		if err != nil || len(due) == 0 {
+			return nil, next, err
+		}
+		err = s.submit(ctx, operator, func(t *tx) (err error) {
+			claims, err = t.claim(q, due)
+			return err
+		})
+		if err != nil {
+			return nil, 0, err
+		}
+		if len(claims) > 0 {
+			return claims, 0, nil
+		} // else others were faster, and there may be more
+	}
+	return nil, 0, nil
+}
+
+// due finds the tenants that have a due job and may have another one under way, and how long until there will be one.
+func (s *Store) due(ctx context.Context, q ports.ClaimQuery) (tenants []int64, next time.Duration, err error) {
+	now := s.steady.now()
+	first := int64(math.MaxInt64)
+	err = s.read(ctx, func(c *conn) error {
+		return c.query(tenantsOf+` SELECT t.number, t.id,
+			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number),
+			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2),
+			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2)
+			FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(string(q.Lane), now), func(r row) error {
+			if slices.Contains(q.Except, domain.TenantID(r.text(1))) {
+				return nil
+			}
+			ready, held := r.int(2), r.int(3)
+			switch {
+			case ready > now:
+				first = min(first, ready)
+			case held >= int64(q.PerTenant):
+				first = min(first, r.int(4)) // when the first of its leases ends
+			default:
+				tenants = append(tenants, r.int(0))
+			}
+			return nil
+		})
+	})
+	if first == math.MaxInt64 {
+		return tenants, 0, err
+	}
+	return tenants, duration(first - now), err
+}
+
+func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+
+// share is a tenant's in a claim.
+type share struct {
+	number int64
+	id     domain.TenantID
+	left   int // jobs it may have yet
+}
+
+// claim takes due jobs of these tenants in turn. All have the same fence.
+func (t *tx) claim(q ports.ClaimQuery, tenants []int64) (claims []ports.Claim, err error) {
+	now := t.w.store.steady.now()
+	shares, err := t.shares(q, t.w.inTurn(q.Lane, tenants), now)
+	if err != nil || len(shares) == 0 {
+		return nil, err
+	}
+	t.w.turns[q.Lane] = shares[len(shares)-1].number
+	fence, err := t.nextFence()
+	if err != nil {
+		return nil, err
+	}
+	for len(shares) > 0 && len(claims) < q.Limit {
+		left := q.Limit - len(claims)
+		each := max(1, left/len(shares))
+		var again []share
+		for _, s := range shares[:min(left, len(shares))] {
+			taken, err := t.take(q, s, min(each, s.left), now, fence)
+			if err != nil {
+				return nil, err
+			}
+			claims = append(claims, taken...)
+			if s.left -= len(taken); s.left > 0 && len(taken) == each {
+				again = append(again, s)
+			}
+		}
+		shares = again
+	}
+	return claims, nil
+}
+
+// inTurn has the tenants in order, beginning after the one that was the last to be given a job of the lane.
+func (w *writer) inTurn(lane domain.Lane, tenants []int64) []int64 {
+	slices.Sort(tenants)
+	next, _ := slices.BinarySearch(tenants, w.turns[lane]+1)
+	return slices.Concat(tenants[next:], tenants[:next])
+}
+
+// shares are those of the first tenants that have a due job and may have one more under way, as many as there are jobs
+// to be given.
+func (t *tx) shares(q ports.ClaimQuery, tenants []int64, now int64) (shares []share, err error) {
+	for _, tenant := range tenants {
+		if len(shares) == q.Limit {
+			break
+		}
+		_, err := t.conn.first(`SELECT t.id,
+			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND fence IS NOT NULL AND ready > ?2),
+			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = ?3)
+			FROM tenants t WHERE t.number = ?3 AND t.deleted IS NULL`, args(string(q.Lane), now, tenant), func(r row) {
+			left := q.PerTenant - int(r.int(1))
+			if left > 0 && !r.null(2) && r.int(2) <= now {
+				shares = append(shares, share{tenant, domain.TenantID(r.text(0)), left})
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return shares, nil
+}
+
+// nextFence is higher than any before, also before a restart.
+func (t *tx) nextFence() (fence int64, err error) {
+	if err := t.put("UPDATE outbox_state SET fence = fence + 1 WHERE one = 1"); err != nil {
+		return 0, err
+	}
+	_, err = t.conn.first("SELECT fence FROM outbox_state WHERE one = 1", nil, func(r row) { fence = r.int(0) })
+	return fence, err
+}
+
+// take claims up to n of a tenant's due jobs.
+func (t *tx) take(q ports.ClaimQuery, of share, n int, now, fence int64) (claims []ports.Claim, err error) {
+	ahead := t.w.store.steady.ahead()
+	err = t.conn.query("SELECT "+jobColumns+`, id, attempts FROM outbox WHERE lane = ? AND tenant = ? AND ready <= ?
+		ORDER BY ready, id LIMIT 0 + ?`, args(string(q.Lane), of.number, now, int64(n)), func(r row) error {
+		c := ports.Claim{Job: scanJob(r, ahead), Tenant: of.id, Fence: fence}
+		copy(c.ID[:], r.blob(jobWidth))
+		c.Attempts = int(r.int(jobWidth + 1))
+		claims = append(claims, c)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	t.w.clockwork.used = true
+	for _, c := range claims {
+		err := t.put("UPDATE outbox SET ready = ?, fence = ? WHERE tenant = ? AND id = ?",
+			now+q.Lease.Milliseconds(), fence, of.number, c.ID[:])
+		if err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
+}

@@ -1,0 +1,276 @@
+package sqlite_test
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// call is a send by a tenant that has a webhook: it has a job.
+func call(user domain.UserID, content string) domain.Send {
+	s := send(user, content)
+	s.Webhook = true
+	return s
+}
+
+// webhooks claims up to limit jobs, 8 at a time of one tenant.
+func webhooks(limit int) ports.ClaimQuery {
+	return ports.ClaimQuery{Lane: domain.LaneWebhook, Limit: limit, PerTenant: 8, Lease: time.Minute}
+}
+
+func newLetter(job domain.Job) domain.DeadLetter {
+	return domain.DeadLetter{ID: domain.DeadLetterID(uuid()), Job: job, Error: "http 500"}
+}
+
+// useOutbox makes the store prepare every statement that the outbox has.
+func useOutbox(t *testing.T, s *sqlite.Store, room domain.RoomID) {
+	t.Helper()
+	ctx := t.Context()
+	appendTo(t, s, room, call("alice", "one"))
+	letter := newLetter(domain.Job{Lane: domain.LaneWebhook, Room: room})
+	err := s.Update(ctx, tenant, func(tx ports.Tx) error {
+		var jobs []error
+		for range 3 {
+			jobs = append(jobs, tx.Enqueue(domain.Job{ID: domain.JobID(uuid()), Lane: domain.LaneWebhook, Due: now, CreatedAt: now}))
+		}
+		e1, e2 := tx.AddDeadLetter(letter), tx.AddDeadLetter(newLetter(letter.Job))
+		_, e3 := tx.TakeDeadLetter(letter.ID)
+		_, e4 := tx.DeadLetters(10)
+		return firstError(append(jobs, e1, e2, e3, e4)...)
+	})
+	claims, _, e1 := s.Claim(ctx, webhooks(2))
+	if len(claims) != 2 {
+		t.Fatalf("%d jobs were claimed, want 2", len(claims))
+	}
+	letter = newLetter(claims[0].Job)
+	lost, e2 := s.Settle(ctx, []ports.Settlement{{Claim: claims[0], Dead: &letter}, {Claim: claims[1], Again: &claims[1].Job}})
+	_, e3 := s.OutboxStats(ctx)
+	e4 := s.View(ctx, tenant, func(r ports.Reader) error {
+		_, e1 := r.DeadLetters(10)
+		_, _, e2 := r.Recipients(room, domain.Message{Seq: 1}, "", "", 10)
+		return firstError(e1, e2)
+	})
+	if err := firstError(err, e1, e2, e3, e4); err != nil || len(lost) > 0 {
+		t.Fatalf("%v, lost %v", err, lost)
+	}
+}
+
+func TestPlansOfTheOutboxUseTheIndexMadeForThem(t *testing.T) {
+	t.Parallel()
+	plans := useEverything(t).Plans()
+	const claimed = "FROM outbox WHERE lane = ? AND tenant = ? AND ready <= ?"
+	seen := 0
+	for query, plan := range plans {
+		switch {
+		case contains(query, claimed):
+			seen++
+			if want := "SEARCH outbox USING INDEX outbox_ready (lane=? AND tenant=? AND ready<?)"; !slices.Equal(plan, []string{want}) {
+				t.Errorf("a claim goes by %q, want %q", plan, want)
+			}
+		case contains(query, "UPDATE outbox SET", "DELETE FROM outbox WHERE tenant = ? AND id = ?"):
+			seen++
+			if want := "SEARCH outbox USING PRIMARY KEY (tenant=? AND id=?)"; !slices.Equal(plan, []string{want}) {
+				t.Errorf("%q goes by %q, want %q", query, plan, want)
+			}
+		case contains(query, "WITH RECURSIVE turn"):
+			seen++
+			for _, step := range plan {
+				if contains(step, "outbox") && !contains(step, "COVERING INDEX") {
+					t.Errorf("%q reads rows: %s", query, step)
+				}
+			}
+		}
+	}
+	if seen != 6 {
+		t.Errorf("%d statements were looked at, want 6", seen)
+	}
+}
+
+func contains(s string, parts ...string) bool {
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(s, part) })
+}
+
+func TestOnlyWhatGoesByTheStoresTimeWritesItDown(t *testing.T) {
+	t.Parallel()
+	const written = "SELECT now FROM outbox_state"
+	at := &elapsed{}
+	s := openStore(t, sqlite.Config{Clock: &clock{now}, Elapsed: at.get})
+	makeTenant(t, s)
+	room := makeRoom(t, s, "alice")
+	fill(t, s, room.ID, "alice", 3)
+	if got := count(t, s, written); got != 0 {
+		t.Errorf("%d was written for messages without jobs", got)
+	}
+	for _, step := range []struct{ passed, want time.Duration }{
+		{time.Second, time.Second}, {10*time.Second + 999*time.Millisecond, time.Second}, {11 * time.Second, 11 * time.Second},
+		{time.Hour, time.Hour},
+	} {
+		at.set(step.passed)
+		appendTo(t, s, room.ID, call("alice", "hello"))
+		if got := time.UnixMilli(count(t, s, written)); !got.Equal(now.Add(step.want)) {
+			t.Errorf("after %v, %v is written, want %v", step.passed, got, now.Add(step.want))
+		}
+	}
+}
+
+// elapsed is the time that a test lets pass.
+type elapsed struct{ ns atomic.Int64 }
+
+func (e *elapsed) get() time.Duration  { return time.Duration(e.ns.Load()) }
+func (e *elapsed) set(d time.Duration) { e.ns.Store(int64(d)) }
+
+func TestClaimOfNothingLeavesTheWriterAlone(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, sqlite.Config{Clock: &clock{now}, Elapsed: func() time.Duration { return 0 }})
+	makeTenant(t, s)
+	appendTo(t, s, makeRoom(t, s, "alice").ID, call("alice", "hello"))
+	before := s.Stats().Batches
+	for range 10 {
+		if claims, next, err := s.Claim(t.Context(), webhooks(8)); err != nil || len(claims) > 0 || next != domain.PresenceGrace {
+			t.Fatalf("%d claims, %v, %v", len(claims), next, err)
+		}
+	}
+	if got := s.Stats().Batches - before; got != 0 {
+		t.Errorf("%d batches, want none", got)
+	}
+}
+
+func TestDeadLettersOfARoomGoWithItsTombstoneAtLast(t *testing.T) {
+	t.Parallel()
+	at := &clock{now}
+	s := openStore(t, sqlite.Config{Clock: at})
+	makeTenant(t, s)
+	room := makeRoom(t, s, "alice")
+	err := s.Update(t.Context(), tenant, func(tx ports.Tx) error { return tx.RemoveRoom(room.ID, now) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	purge := func() {
+		t.Helper()
+		if more, err := s.Purge(t.Context()); err != nil || more {
+			t.Fatalf("purge: more %v, %v", more, err)
+		}
+	}
+	purge()
+	err = s.Update(t.Context(), tenant, func(tx ports.Tx) error { // what a worker had in hand while the room was removed
+		job := domain.Job{ID: domain.JobID(uuid()), Lane: domain.LaneWebhook, Room: room.ID, Due: now, CreatedAt: now}
+		return firstError(tx.Enqueue(job), tx.AddDeadLetter(newLetter(job)))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	purge()
+	release := hold(t, s)
+	at.now = now.Add(domain.DeviceMemory * time.Hour)
+	release()
+	purge()
+	for _, table := range []string{"outbox", "dead_letters", "rooms", "members"} {
+		if got := count(t, s, "SELECT count(*) FROM "+table); got != 0 {
+			t.Errorf("%d rows of %s are left", got, table)
+		}
+	}
+}
+
+// TestFailedCommitClaimsNothing has a commit fail that holds a claim and a settlement.
+func TestFailedCommitClaimsNothing(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	addJobs(t, s, tenant, 2, now)
+	held, _, err := s.Claim(t.Context(), webhooks(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.OnWriter(t.Context(), func(exec func(string) error) error {
+		return errors.Join(
+			exec("CREATE TABLE orphans (tenant INTEGER REFERENCES tenants (number) DEFERRABLE INITIALLY DEFERRED)"),
+			exec("CREATE TRIGGER orphan AFTER UPDATE ON outbox BEGIN INSERT INTO orphans VALUES (999); END"),
+			exec("CREATE TRIGGER orphan2 AFTER DELETE ON outbox BEGIN INSERT INTO orphans VALUES (999); END"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if claims, _, err := s.Claim(t.Context(), webhooks(1)); !errors.Is(err, domain.ErrUnavailable) || len(claims) > 0 {
+		t.Errorf("%d claims, %v, want ErrUnavailable", len(claims), err)
+	}
+	if lost, err := s.Settle(t.Context(), []ports.Settlement{{Claim: held[0]}}); !errors.Is(err, domain.ErrUnavailable) || len(lost) > 0 {
+		t.Errorf("lost %v, %v, want ErrUnavailable", lost, err)
+	}
+	err = s.OnWriter(t.Context(), func(exec func(string) error) error {
+		return errors.Join(exec("DROP TRIGGER orphan"), exec("DROP TRIGGER orphan2"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, _, err := s.Claim(t.Context(), webhooks(8))
+	if err != nil || len(claims) != 1 || claims[0].ID == held[0].ID {
+		t.Errorf("%d claims, %v, want the job that was not held", len(claims), err)
+	}
+	if lost, err := s.Settle(t.Context(), []ports.Settlement{{Claim: held[0]}}); err != nil || len(lost) > 0 {
+		t.Errorf("lost %v, %v, want the claim to stand", lost, err)
+	}
+}
+
+func TestOpenEndsTheLeasesOfAProcessThatIsNoMore(t *testing.T) {
+	t.Parallel()
+	dsn := filepath.Join(t.TempDir(), "chat.db")
+	s := openStore(t, sqlite.Config{DSN: dsn})
+	makeTenant(t, s)
+	addJobs(t, s, tenant, 3, now)
+	addJobs(t, s, tenant, 1, time.Now().Add(time.Hour))
+	stale, _, err := s.Claim(t.Context(), webhooks(3))
+	if err != nil || len(stale) != 3 {
+		t.Fatalf("%d claims, %v", len(stale), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := openStore(t, sqlite.Config{DSN: dsn})
+	if lost, err := again.Settle(t.Context(), []ports.Settlement{{Claim: stale[0]}}); err != nil || len(lost) != 1 {
+		t.Errorf("lost %v, %v, want the claim made before", lost, err)
+	}
+	claims, _, err := again.Claim(t.Context(), webhooks(8))
+	if err != nil || len(claims) != 3 || claims[0].ID != stale[0].ID || claims[0].Fence <= stale[0].Fence {
+		t.Errorf("%d claims, %v, want those made before, with a higher fence", len(claims), err)
+	}
+}
+
+func TestPurgeOfATenantLeavesNoCalls(t *testing.T) {
+	t.Parallel()
+	s := withTenant(t)
+	addJobs(t, s, tenant, 700, now)
+	err := s.Update(t.Context(), tenant, func(tx ports.Tx) error {
+		var errs []error
+		for range 700 {
+			errs = append(errs, tx.AddDeadLetter(newLetter(domain.Job{Lane: domain.LaneWebhook})))
+		}
+		return errors.Join(errs...)
+	})
+	if err == nil {
+		err = s.DeleteTenant(t.Context(), tenant, now)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for more := true; more; {
+		before := count(t, s, "SELECT total_changes()")
+		if more, err = s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if rows := count(t, s, "SELECT total_changes()") - before; rows > 500 {
+			t.Errorf("a step changed %d rows, want at most 500", rows)
+		}
+	}
+	for _, table := range []string{"outbox", "dead_letters", "tenants"} {
+		if got := count(t, s, "SELECT count(*) FROM "+table); got != 0 {
+			t.Errorf("%d rows of %s are left", got, table)
+		}
+	}
+}

@@ -1,0 +1,469 @@
+package application_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/chatapi/chatapi/adapters/inproc"
+	"github.com/chatapi/chatapi/adapters/secrets"
+	"github.com/chatapi/chatapi/adapters/sqlite"
+	"github.com/chatapi/chatapi/adapters/system"
+	"github.com/chatapi/chatapi/adapters/token"
+	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// receiver is a webhook's far end: it answers as it is told, and remembers what came, in virtual time.
+type receiver struct {
+	mu     sync.Mutex
+	begun  time.Time
+	answer func(n int, a ports.Attempt) ports.Outcome
+	calls  []received
+}
+
+type received struct {
+	at         time.Duration
+	id         string
+	recipients []domain.UserID
+	message    domain.MessageID
+}
+
+func (r *receiver) Send(_ context.Context, a ports.Attempt) ports.Outcome {
+	var e ports.OfflineEvent
+	if err := json.Unmarshal(a.Body, &e); err != nil {
+		panic(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.calls = append(r.calls, received{time.Since(r.begun), a.ID, e.Recipients, e.Message.ID})
+	return r.answer(len(r.calls), a)
+}
+
+func (r *receiver) answers(answer func(n int, a ports.Attempt) ports.Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
+}
+
+func (r *receiver) got() []received {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls)
+}
+
+var (
+	accepted = ports.Outcome{Result: ports.Delivered, Status: 200}
+	broken   = ports.Outcome{Result: ports.Retryable, Status: 500, Cause: ports.StatusCause(500)}
+)
+
+// jsonEncoder writes events so that the receiver can read them.
+type jsonEncoder struct{}
+
+func (jsonEncoder) Offline(e ports.OfflineEvent) []byte {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
+// noPlaces accepts every URL.
+type noPlaces struct{}
+
+func (noPlaces) CheckURL(ports.OutboundKind, string, string) error { return nil }
+func (noPlaces) CheckSecret(string, string) error                  { return nil }
+func (noPlaces) Health(ports.OutboundKind, string) ports.Health    { return ports.Health{} }
+func (noPlaces) Forget(ports.OutboundKind, string)                 {}
+
+// post is a node with a courier and a tenant whose webhook is the receiver, in virtual time.
+type post struct {
+	*receiver
+	t         *testing.T
+	store     *sqlite.Store
+	presence  *inproc.Presence
+	rooms     *application.Rooms
+	messaging *application.Messaging
+	letters   *application.DeadLetters
+	tenancy   *application.Tenancy
+	tenant    domain.TenantID
+	stop      func()
+}
+
+// inPost runs a scenario over a real store in virtual time.
+func inPost(t *testing.T, answer func(n int, a ports.Attempt) ports.Outcome, scenario func(p *post)) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "chat.db")
+	synctest.Test(t, func(t *testing.T) {
+		p := &post{receiver: &receiver{begun: time.Now(), answer: answer}, t: t, presence: inproc.NewPresence()}
+		p.open(path)
+		scenario(p)
+		p.stop()
+	})
+}
+
+func (p *post) open(path string) {
+	t := p.t
+	log := slog.New(slog.DiscardHandler)
+	store, err := sqlite.Open(context.Background(), sqlite.Config{DSN: path, Logger: log, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealer, err := secrets.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, clock := system.IDs{}, system.Clock{}
+	identity := application.NewIdentity(store, store, token.New(), inproc.NewTickets(), sealer, ids, clock, application.IdentityConfig{})
+	upkeep := application.NewUpkeep(store, store, identity, log)
+	p.store = store
+	p.tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
+	courier := application.NewCourier(store, store, identity, p.presence, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
+		application.CourierConfig{Retry: domain.Retry{Max: 5, Interval: 30 * time.Second}, Idle: 30 * time.Second})
+	p.rooms = application.NewRooms(store, ids, clock, upkeep)
+	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier)
+	p.letters = application.NewDeadLetters(store, identity, ids, clock, courier, noPlaces{})
+	if p.tenant == "" {
+		made, err := p.tenancy.Create(context.Background(), "test", []byte(`{"webhook_url":"https://example.com/hook","webhook_secret":"shh"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.tenant = made.ID
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = courier.Run(ctx) }()
+	p.stop = func() {
+		cancel()
+		<-done
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (p *post) as(user string) application.Caller {
+	tenant, err := p.store.Tenant(context.Background(), p.tenant)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return application.Caller{Actor: domain.Actor{Tenant: p.tenant, Kind: domain.ActorUser, User: domain.UserID(user)}, Tenant: tenant}
+}
+
+func (p *post) group(creator string, members ...string) domain.RoomID {
+	made, err := p.rooms.Create(context.Background(), p.as(creator), domain.RoomDraft{Type: "group", Members: members}, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return made.Room.ID
+}
+
+func (p *post) send(user string, room domain.RoomID) domain.Message {
+	sent, err := p.messaging.Send(context.Background(), p.as(user), room, domain.Draft{Content: "hi"}, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return sent.Message
+}
+
+func (p *post) arrive(users ...string) {
+	for _, u := range users {
+		_, _ = p.presence.Arrive(context.Background(), "n", []ports.TenantUser{{Tenant: p.tenant, User: domain.UserID(u)}}, 24*time.Hour)
+	}
+}
+
+func (p *post) dead() []domain.DeadLetter {
+	letters, err := p.letters.List(context.Background(), p.tenant, 100)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return letters
+}
+
+func (p *post) waiting() int64 {
+	stats, err := p.store.OutboxStats(context.Background())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return stats[domain.LaneWebhook].Waiting
+}
+
+func TestAbsentMembersAreToldOfOnceAfterTheGrace(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return accepted }, func(p *post) {
+		room := p.group("ann", "bob", "cat", "dan")
+		p.arrive("cat")
+		m := p.send("ann", room)
+		time.Sleep(4 * time.Second)
+		if n := len(p.got()); n != 0 {
+			t.Errorf("%d calls within the grace", n)
+		}
+		time.Sleep(30 * time.Second)
+		got := p.got()
+		if len(got) != 1 || got[0].message != m.ID || !slices.Equal(got[0].recipients, []domain.UserID{"bob", "dan"}) ||
+			got[0].id != domain.JobID(m.ID).String()+".0" || got[0].at > 7*time.Second {
+			t.Errorf("told %+v", got)
+		}
+		if n := p.waiting(); n != 0 {
+			t.Errorf("%d jobs are left", n)
+		}
+	})
+}
+
+func TestNobodyIsToldOfWhatEverybodyHas(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return accepted }, func(p *post) {
+		room := p.group("ann", "bob")
+		p.arrive("bob")
+		p.send("ann", room)
+		gone := p.send("bob", room)
+		if err := p.messaging.Delete(context.Background(), p.as("bob"), room, gone.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := p.got(); len(got) != 0 || p.waiting() != 0 {
+			t.Errorf("told %+v, %d left", got, p.waiting())
+		}
+	})
+}
+
+// TestTheWholeScheduleOfACallThatFails: five attempts, 30 s doubling with a tenth to both sides, then one dead letter with
+// the cause; a replay makes one more under the same id.
+func TestTheWholeScheduleOfACallThatFails(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return broken }, func(p *post) {
+		m := p.send("ann", p.group("ann", "bob"))
+		time.Sleep(2 * time.Hour)
+		got := p.got()
+		if len(got) != 5 {
+			t.Fatalf("%d attempts", len(got))
+		}
+		for i, want := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute} {
+			if gap := got[i+1].at - got[i].at; gap < want*9/10 || gap > want*11/10+time.Second || got[i+1].id != got[0].id {
+				t.Errorf("attempt %d under %s after %s, want %s later", i+2, got[i+1].id, gap, want)
+			}
+		}
+		dead := p.dead()
+		if len(dead) != 1 || dead[0].Attempts != 5 || dead[0].Error != "http 500" || dead[0].User != "bob" || dead[0].Job.Message != m.ID ||
+			dead[0].FromSeq != 1 || dead[0].ToSeq != 1 || dead[0].LastAttemptAt.IsZero() || p.waiting() != 0 {
+			t.Fatalf("dead letters %+v, %d left", dead, p.waiting())
+		}
+		for try, want := range []int{6, 7} { // fails once more, then arrives
+			if try == 1 {
+				p.answers(func(int, ports.Attempt) ports.Outcome { return accepted })
+			}
+			if err := p.letters.Replay(context.Background(), p.tenant, p.dead()[0].ID); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			if got := p.got(); len(got) != want || got[want-1].id != got[0].id || !slices.Equal(got[want-1].recipients, got[0].recipients) {
+				t.Fatalf("replayed %+v", got)
+			}
+		}
+		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
+			t.Errorf("left %+v", dead)
+		}
+	})
+}
+
+func TestRetryAfterIsHeeded(t *testing.T) {
+	t.Parallel()
+	slow := broken
+	slow.RetryAfter = 10 * time.Minute
+	inPost(t, func(n int, _ ports.Attempt) ports.Outcome {
+		if n == 1 {
+			return slow
+		}
+		return accepted
+	}, func(p *post) {
+		p.send("ann", p.group("ann", "bob"))
+		time.Sleep(time.Hour)
+		if got := p.got(); len(got) != 2 || got[1].at-got[0].at < 10*time.Minute || got[1].at-got[0].at > 11*time.Minute {
+			t.Errorf("attempts %+v", got)
+		}
+	})
+}
+
+// TestAnEndpointThatTakesNoCallsSpendsNoAttempts, however long, up to the end of a job's life.
+func TestAnEndpointThatTakesNoCallsSpendsNoAttempts(t *testing.T) {
+	t.Parallel()
+	open := ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: 30 * time.Second}
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return open }, func(p *post) {
+		room := p.group("ann", "bob")
+		for range 20 {
+			p.send("ann", room)
+		}
+		time.Sleep(23 * time.Hour)
+		if dead := p.dead(); len(dead) != 0 || p.waiting() != 20 {
+			t.Errorf("dead within the day %+v, %d wait", dead, p.waiting())
+		}
+		time.Sleep(2 * time.Hour)
+		dead := p.dead()
+		if len(dead) != 20 || dead[0].Attempts != 0 || dead[0].Error != "circuit open" || !dead[0].LastAttemptAt.IsZero() || p.waiting() != 0 {
+			t.Errorf("%d dead after the day, %d wait: %+v", len(dead), p.waiting(), dead[:min(1, len(dead))])
+		}
+	})
+}
+
+// TestAnOutageLosesNothing: ten minutes without the receiver, a message every five seconds.
+func TestAnOutageLosesNothing(t *testing.T) {
+	t.Parallel()
+	inPost(t, nil, func(p *post) {
+		p.answers(func(int, ports.Attempt) ports.Outcome {
+			if at := time.Since(p.begun); at > time.Minute && at < 11*time.Minute {
+				return ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: 30 * time.Second}
+			}
+			return accepted
+		})
+		room := p.group("ann", "bob")
+		var sent []domain.MessageID
+		for range 180 {
+			sent = append(sent, p.send("ann", room).ID)
+			time.Sleep(5 * time.Second)
+		}
+		time.Sleep(10 * time.Minute)
+		arrived := map[domain.MessageID]int{}
+		for _, call := range p.got() {
+			if call.at <= time.Minute || call.at >= 11*time.Minute {
+				arrived[call.message]++
+			}
+		}
+		for i, id := range sent {
+			if arrived[id] != 1 {
+				t.Errorf("message %d arrived %d times", i+1, arrived[id])
+			}
+		}
+		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
+			t.Errorf("dead %+v, %d wait", dead, p.waiting())
+		}
+	})
+}
+
+// TestALargeRoomIsOneJobInSmallCalls: each member is named once, whatever fails in between.
+func TestALargeRoomIsOneJobInSmallCalls(t *testing.T) {
+	t.Parallel()
+	const size = 950
+	inPost(t, func(n int, _ ports.Attempt) ports.Outcome {
+		if n%3 == 0 {
+			return broken
+		}
+		return accepted
+	}, func(p *post) {
+		room := p.group("ann")
+		for at := 0; at < size; at += 50 {
+			var ids []string
+			for i := range 50 {
+				ids = append(ids, fmt.Sprint("u", at+i))
+			}
+			if _, err := p.rooms.AddMembers(context.Background(), p.as("ann"), room, application.NewMembers{UserIDs: ids}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.arrive("u7", "u500")
+		p.send("ann", room)
+		if n := p.waiting(); n != 1 {
+			t.Errorf("%d jobs", n)
+		}
+		time.Sleep(2 * time.Hour)
+		named, byID := map[domain.UserID]string{}, map[string]int{}
+		for _, call := range p.got() {
+			byID[call.id] = max(byID[call.id], len(call.recipients))
+			for _, u := range call.recipients {
+				if was, ok := named[u]; ok && was != call.id {
+					t.Errorf("%s is named under %s and %s", u, was, call.id)
+				}
+				named[u] = call.id
+			}
+		}
+		if len(named) != size-2 || named["u7"] != "" || named["ann"] != "" {
+			t.Errorf("%d are named", len(named))
+		}
+		for id, n := range byID {
+			if n > domain.MaxWebhookRecipients {
+				t.Errorf("%s names %d", id, n)
+			}
+		}
+		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
+			t.Errorf("dead %+v, %d wait", dead, p.waiting())
+		}
+	})
+}
+
+func TestAReceiverThatIsGoneIsCalledNoMore(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome {
+		return ports.Outcome{Result: ports.Gone, Status: 410, Cause: ports.StatusCause(410)}
+	}, func(p *post) {
+		room := p.group("ann", "bob")
+		for range 10 {
+			p.send("ann", room)
+		}
+		time.Sleep(time.Minute)
+		p.send("ann", room) // there is no webhook any more
+		time.Sleep(time.Hour)
+		if err := p.letters.Replay(context.Background(), p.tenant, p.dead()[0].ID); !errors.Is(err, domain.ErrNoWebhook) {
+			t.Errorf("a replay to nobody: %v", err)
+		}
+		if got, dead := p.got(), p.dead(); len(got) > 4 || len(dead) != 10 || dead[0].Error != "http 410" || p.waiting() != 0 {
+			t.Errorf("calls %+v, dead %+v, %d wait", got, dead, p.waiting())
+		}
+		tenant, err := p.store.Tenant(context.Background(), p.tenant)
+		if err != nil || tenant.Config.WebhookDisabled == nil {
+			t.Errorf("the webhook is not disabled: %+v, %v", tenant.Config, err)
+		}
+		if _, err := p.tenancy.Update(context.Background(), p.tenant, nil, []byte(`{"webhook_url":"https://example.com/other"}`)); err != nil {
+			t.Fatal(err)
+		}
+		calls := len(p.got())
+		p.answers(func(int, ports.Attempt) ports.Outcome { return accepted })
+		p.send("ann", room)
+		time.Sleep(time.Minute)
+		if n := len(p.got()); n != calls+1 {
+			t.Errorf("%d calls after a new URL", n)
+		}
+	})
+}
+
+// TestOneTenantsSlowEndpointDelaysNoOther: it has its own few places.
+func TestOneTenantsSlowEndpointDelaysNoOther(t *testing.T) {
+	t.Parallel()
+	inPost(t, nil, func(p *post) {
+		slow := p.tenant
+		made, err := p.tenancy.Create(context.Background(), "other", []byte(`{"webhook_url":"https://example.com/other"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.answers(func(_ int, a ports.Attempt) ports.Outcome {
+			if strings.HasPrefix(a.Endpoint, string(slow)) {
+				p.mu.Unlock()
+				time.Sleep(15 * time.Second)
+				p.mu.Lock()
+				return ports.Outcome{Result: ports.Retryable, Cause: ports.CauseTimeout}
+			}
+			return accepted
+		})
+		room := p.group("ann", "bob")
+		for range 200 {
+			p.send("ann", room)
+		}
+		time.Sleep(20 * time.Second) // the slow one has all it may have
+		p.tenant = made.ID
+		m := p.send("ann", p.group("ann", "bob"))
+		sent := time.Since(p.begun)
+		time.Sleep(time.Minute)
+		i := slices.IndexFunc(p.got(), func(c received) bool { return c.message == m.ID })
+		if i < 0 || p.got()[i].at-sent > 7*time.Second {
+			t.Errorf("the other tenant waits: %d", i)
+		}
+	})
+}

@@ -1,0 +1,16 @@
+package ports
+
+import "github.com/chatapi/chatapi/domain"
+
+// OfflineEvent is what a webhook is told of a message: which members it has not reached.
+type OfflineEvent struct {
+	Tenant     domain.TenantID
+	Room       domain.Room
+	Message    domain.Message
+	Recipients []domain.UserID // 1 to domain.MaxWebhookRecipients
+}
+
+// WebhookEncoder writes the bodies of webhook calls, as JSON.
+type WebhookEncoder interface {
+	Offline(e OfflineEvent) []byte
+}
