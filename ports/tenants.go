@@ -31,7 +31,7 @@ type TenantWriter interface {
 type Purger interface {
 	// Purge removes up to 500 rows of what removed rooms and deleted tenants have left, and reports whether there may be
 	// more. Of a removed room its row and its memberships stay for as long as devices are remembered
-	// (domain.DeviceMemory), so that absent members learn of it; its messages, changes and marks go.
+	// (domain.DeviceMemory), so that absent members learn of it; its messages, changes, marks, jobs and dead letters go.
 	Purge(ctx context.Context) (more bool, err error)
 }
 

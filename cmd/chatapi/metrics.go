@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"github.com/chatapi/chatapi/adapters/observe"
+	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
+	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
 
@@ -19,11 +23,14 @@ func newAppender(store *sqlite.Store, r *observe.Registry) *observe.Appender {
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
 func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler,
-	limits *application.Limits, log *slog.Logger) adminHandler {
+	limits *application.Limits, courier *application.Courier, way *outbound.Client, log *slog.Logger) adminHandler {
 	observe.Stats(r, store.Stats, storeMetrics...)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
+	observe.Stats(r, courier.Stats, courierMetrics...)
+	observe.Stats(r, way.Stats, outboundMetrics...)
+	observe.Stats(r, func() ports.OutboxStats { return waiting(store, log) }, outboxMetrics...)
 	return adminHandler{observe.Admin(r, log)}
 }
 
@@ -81,6 +88,45 @@ var limitMetrics = []observe.Metric[application.LimitsStats]{
 		func(s application.LimitsStats) float64 { return float64(s.Refused) }),
 	counter("limits_addresses_barred_total", "Times that a client address was found to have shown too many wrong credentials.",
 		func(s application.LimitsStats) float64 { return float64(s.Addresses) }),
+}
+
+// waiting is what waits in the outbox for webhooks; nothing when the store cannot be asked in a moment.
+func waiting(outbox ports.Outbox, log *slog.Logger) ports.OutboxStats {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	stats, err := outbox.OutboxStats(ctx)
+	if err != nil {
+		log.Warn("outbox not counted", "error", err)
+	}
+	return stats[domain.LaneWebhook]
+}
+
+var outboxMetrics = []observe.Metric[ports.OutboxStats]{
+	gauge("outbox_webhook_jobs", "Webhook jobs that wait, those under way included.",
+		func(s ports.OutboxStats) float64 { return float64(s.Waiting) }),
+	gauge("outbox_webhook_age_seconds", "How long the oldest webhook job has been due.",
+		func(s ports.OutboxStats) float64 { return s.Oldest.Seconds() }),
+}
+
+var courierMetrics = []observe.Metric[application.CourierStats]{
+	counter("webhook_attempts_total", "Webhook calls made.", func(s application.CourierStats) float64 { return float64(s.Attempts) }),
+	counter("webhook_delivered_total", "Webhook calls that were answered 2xx.",
+		func(s application.CourierStats) float64 { return float64(s.Delivered) }),
+	counter("webhook_failed_total", "Webhook calls that failed.", func(s application.CourierStats) float64 { return float64(s.Failed) }),
+	counter("webhook_deferred_total", "Webhook calls put off because the endpoint takes none now.",
+		func(s application.CourierStats) float64 { return float64(s.Deferred) }),
+	counter("webhook_dead_letters_total", "Webhook calls given up.", func(s application.CourierStats) float64 { return float64(s.Dead) }),
+	counter("webhook_lost_leases_total", "Outcomes of webhook calls that came after their lease.",
+		func(s application.CourierStats) float64 { return float64(s.Lost) }),
+}
+
+var outboundMetrics = []observe.Metric[outbound.Stats]{
+	counter("outbound_refused_addresses_total", "Webhook connections that were not opened because their address is out of reach.",
+		func(s outbound.Stats) float64 { return float64(s.Webhook.RefusedAddresses) }),
+	counter("outbound_circuits_tripped_total", "Times that a webhook's circuit opened.",
+		func(s outbound.Stats) float64 { return float64(s.Webhook.CircuitsTripped) }),
+	gauge("outbound_connections", "Outbound connections open, idle ones included.",
+		func(s outbound.Stats) float64 { return float64(s.Connections) }),
 }
 
 var socketMetrics = []observe.Metric[ws.Stats]{

@@ -118,7 +118,13 @@ func setProxies(c *Config, text string) error {
 }
 
 func setOutboundAllow(c *Config, text string) error {
-	c.OutboundAllow = list(text)
+	for i, entry := range list(text) {
+		purpose, target, _ := strings.Cut(entry, "=")
+		if purpose != "llm" && purpose != "webhook" || target == "" {
+			return fmt.Errorf("entry %d, %s, is not llm=host-or-cidr[:port] or webhook=host-or-cidr[:port]", i+1, shown(entry))
+		}
+		c.OutboundAllow = append(c.OutboundAllow, entry)
+	}
 	_, err := outbound.ParseAllow(c.OutboundAllow)
 	return err
 }

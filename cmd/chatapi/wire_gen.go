@@ -108,7 +108,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Clock:   clock,
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
-	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, log)
+	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, courier, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
