@@ -2,6 +2,7 @@ package application
 
 import (
 	"context"
+	"errors"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -32,17 +33,20 @@ func (d *DeadLetters) List(ctx context.Context, tenant domain.TenantID, limit in
 // call.
 func (d *DeadLetters) Replay(ctx context.Context, tenant domain.TenantID, id domain.DeadLetterID) error {
 	found, err := d.tenants.Tenant(ctx, tenant)
+	if errors.Is(err, domain.ErrUnauthenticated) { // to whom it is a credential, and here a name
+		err = domain.ErrTenantNotFound
+	}
 	if err != nil {
 		return err
-	}
-	if !found.Config.HasWebhook() {
-		return domain.ErrNoWebhook
 	}
 	now := d.clock.Now()
 	err = d.store.Update(ctx, tenant, func(tx ports.Tx) error {
 		letter, err := tx.TakeDeadLetter(id)
 		if err != nil {
 			return err
+		}
+		if !found.Config.HasWebhook() {
+			return domain.ErrNoWebhook
 		}
 		job := letter.Job
 		job.ID = domain.JobID(d.ids.NewUUID())

@@ -289,3 +289,15 @@ func TestWhoeverCallsIsToldOfItsOwnLimit(t *testing.T) {
 		t.Errorf("%v left: a failure did not count", left)
 	}
 }
+
+// TestAReplayToNobodyIsRefused: the letter stays until there is a webhook again.
+func TestAReplayToNobodyIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id, _, _, _ := f.undelivered("Hello")
+	f.operator().patch("/admin/tenants/"+f.tenant, `{"config":{"webhook_url":null}}`).want(http.StatusOK)
+	f.backend().post("/admin/dead-letters/"+id+"/replay", "").wantError(http.StatusConflict, domain.CodeConflict, "")
+	if left := f.letterIDs(""); len(left) != 1 || left[0] != id {
+		t.Errorf("the list has %v", left)
+	}
+}

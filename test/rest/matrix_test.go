@@ -303,6 +303,7 @@ func (w *wall) own(c caller, needed []string) map[string]string {
 		ids["key"], ids["kid"] = w.keysOf(ids["tenant"])
 	}
 	if needs("letter") {
+		w.operator().patch("/admin/tenants/"+ids["tenant"], `{"config":{"webhook_url":"https://example.com/hook"}}`).want(http.StatusOK)
 		ids["letter"] = w.newLetter(ids["tenant"], random["room"], random["message"], "bob")
 	}
 	return ids
