@@ -66,6 +66,7 @@ const (
 	courierPerTenant = 4                     // of them, at most: as many as the guard has places for an endpoint
 	courierTimeout   = 15 * time.Second      // of one call
 	courierPause     = time.Second           // after a failure of the store
+	courierRest      = 5 * time.Minute       // of an endpoint, before it is looked at again: it may have changed
 	courierPace      = 50 * time.Millisecond // between two looks that find nothing
 )
 
@@ -92,14 +93,20 @@ func (c *Courier) Wake() {
 
 // Run works until ctx ends, and then lets the calls under way come to their end, which ctx's end hastens.
 func (c *Courier) Run(ctx context.Context) error {
+	if !sleep(ctx, domain.PresenceGrace+presenceTick) { // so that those who come back after a restart are there
+		return nil
+	}
 	var working sync.WaitGroup
 	defer working.Wait()
 	places := make(chan struct{}, c.cfg.Workers)
 	for {
 		wait, err := c.claim(ctx, places, &working)
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			c.log.Warn("outbox not read", "error", err)
-			wait = courierPause
+			if !sleep(ctx, courierPause) {
+				return nil
+			}
+			continue
 		}
 		if !c.rest(ctx, wait) {
 			return nil
@@ -171,7 +178,7 @@ func (c *Courier) atRest(now time.Time) (except []domain.TenantID, wait time.Dur
 func (c *Courier) restFor(tenant domain.TenantID, rest time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.resting[tenant] = time.Now().Add(rest)
+	c.resting[tenant] = time.Now().Add(min(rest, courierRest))
 }
 
 // carry makes one call and settles it. A failure of the store leaves the claim to its lease: the call is made again then.
@@ -217,9 +224,15 @@ func (c *Courier) attempt(ctx context.Context, claim ports.Claim) (ports.Settlem
 		c.judge(&s, now, ports.Outcome{Result: ports.Gone, Cause: ports.StatusCause(statusGone)})
 		return s, nil
 	}
+	if c.clock.Now().Sub(claim.CreatedAt) >= domain.JobLife {
+		c.judge(&s, now, ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit})
+		return s, nil
+	}
 	secrets, err := c.secrets(now.tenant)
 	if err != nil {
-		return s, err
+		c.log.Error("webhook secret not usable", "error", err, "tenant", string(claim.Tenant))
+		c.judge(&s, now, ports.Outcome{Result: ports.Permanent, Cause: ports.CauseSecret})
+		return s, nil
 	}
 	outcome := c.sender.Send(ctx, ports.Attempt{
 		Endpoint: WebhookEndpoint(claim.Tenant), URL: *now.tenant.Config.WebhookURL,
@@ -330,7 +343,9 @@ func (c *Courier) judge(s *ports.Settlement, now call, outcome ports.Outcome) {
 		if outcome.Spent() {
 			wait = retry.Wait(job.Attempts, rand.Float64(), outcome.RetryAfter)
 		}
-		job.Due = at.Add(wait)
+		if job.Due = at.Add(wait); job.Due.Sub(job.CreatedAt) > domain.JobLife {
+			job.Due = job.CreatedAt.Add(domain.JobLife)
+		}
 		s.Again = &job
 	}
 }

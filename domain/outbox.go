@@ -39,9 +39,12 @@ type Job struct {
 // are told by it. Its id is the message's own UUID.
 func OfflineJob(m Message) Job {
 	return Job{
-		ID: JobID(m.ID), Event: JobID(m.ID), Lane: LaneWebhook, Room: m.Room, Message: m.ID, Due: m.CreatedAt.Add(PresenceGrace), CreatedAt: m.CreatedAt,
+		ID: JobID(m.ID), Event: JobID(m.ID), Lane: LaneWebhook, Room: m.Room, Message: m.ID, Due: m.CreatedAt.Add(PresenceGrace + absenceTold), CreatedAt: m.CreatedAt,
 	}
 }
+
+// absenceTold is how long after the grace everybody knows by the latest that a user has gone.
+const absenceTold = 2 * time.Second
 
 // Retry is when a call that failed is made again: after Interval, doubled with each further attempt, until Max attempts
 // are spent, the first included.
