@@ -95,6 +95,11 @@ func AppendMessageID(dst []byte, id domain.MessageID) []byte {
 	return appendID(dst, `"msg_`, domain.UUID(id))
 }
 
+// AppendNotificationID appends a notification's id as a JSON string.
+func AppendNotificationID(dst []byte, id domain.NotificationID) []byte {
+	return appendID(dst, `"notif_`, domain.UUID(id))
+}
+
 func appendID(dst []byte, prefix string, id domain.UUID) []byte {
 	return append(id.Append(append(dst, prefix...)), '"')
 }

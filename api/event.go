@@ -35,3 +35,11 @@ func appendMembership(dst []byte, kind domain.EventKind, m *domain.Member) []byt
 	}
 	return dst
 }
+
+// AppendNotificationFields appends the members of a notification as sockets get it, without its braces.
+func AppendNotificationFields(dst []byte, n *domain.Notification) []byte {
+	dst = AppendNotificationID(append(dst, `"notification_id":`...), n.ID)
+	dst = AppendString(append(dst, `,"topic":`...), n.Topic)
+	dst = appendObject(append(dst, `,"payload":`...), n.Payload)
+	return AppendTime(append(dst, `,"created_at":`...), n.CreatedAt)
+}

@@ -100,6 +100,45 @@ func AppendStatus(dst []byte, s *domain.Status) []byte {
 	return append(appendMoment(append(dst, `,"last_seen_at":`...), s.LastSeen), '}')
 }
 
+// AppendNotified appends the answer to a notification: how many it is for, users and endpoints together.
+func AppendNotified(dst []byte, n *domain.Notification, recipients int) []byte {
+	dst = AppendNotificationID(append(dst, `{"notification_id":`...), n.ID)
+	dst = AppendTime(append(dst, `,"created_at":`...), n.CreatedAt)
+	return append(appendInt(append(dst, `,"recipients":`...), int64(recipients)), '}')
+}
+
+// AppendSubscriptionFields appends the members of the Subscription object without its braces. user_id is null for one
+// of the tenant's backend.
+func AppendSubscriptionFields(dst []byte, s *domain.Subscription) []byte {
+	dst = appendID(append(dst, `"id":`...), `"sub_`, domain.UUID(s.ID))
+	dst = appendUser(append(dst, `,"user_id":`...), s.User)
+	dst = AppendString(append(dst, `,"topic":`...), s.Topic)
+	if s.Endpoint != "" {
+		dst = AppendString(append(dst, `,"endpoint":`...), s.Endpoint)
+	}
+	dst = appendObject(append(dst, `,"metadata":`...), s.Metadata)
+	return AppendTime(append(dst, `,"created_at":`...), s.CreatedAt)
+}
+
+// AppendNotificationCall appends the body of a notification to the endpoint of a subscription; user_id is null when that
+// is the tenant's backend's own.
+func AppendNotificationCall(dst []byte, tenant domain.TenantID, n *domain.Notification, user domain.UserID) []byte {
+	dst = AppendString(append(dst, `{"type":"notification","tenant_id":`...), tenant)
+	dst = AppendNotificationID(append(dst, `,"notification_id":`...), n.ID)
+	dst = AppendString(append(dst, `,"topic":`...), n.Topic)
+	dst = appendObject(append(dst, `,"payload":`...), n.Payload)
+	dst = appendUser(append(dst, `,"user_id":`...), user)
+	return append(AppendTime(append(dst, `,"created_at":`...), n.CreatedAt), '}')
+}
+
+// appendUser appends a user's id; null is the tenant's backend.
+func appendUser(dst []byte, id domain.UserID) []byte {
+	if id == "" {
+		return append(dst, "null"...)
+	}
+	return AppendString(dst, id)
+}
+
 // AppendError appends the error body every REST answer and refused upgrade has. requestID is that of X-Request-Id.
 func AppendError(dst []byte, e *domain.Error, requestID string) []byte {
 	dst = append(dst, `{"success":false,"data":null,"error":{"code":`...)

@@ -67,6 +67,8 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 		if s.state = live; s.pos > r.last {
 			s.state = waiting
 		}
+		s.since = p.f.moment()
+		r.noteReached(p.f)
 		return st, settled
 	}
 	log, ok := r.tail.after(s.pos)

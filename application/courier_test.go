@@ -35,18 +35,28 @@ type receiver struct {
 type received struct {
 	at         time.Duration
 	id         string
+	url        string
 	recipients []domain.UserID
 	message    domain.MessageID
+	notice     domain.NotificationID
+	secrets    int
 }
 
 func (r *receiver) Send(_ context.Context, a ports.Attempt) ports.Outcome {
-	var e ports.OfflineEvent
+	var e struct {
+		ports.OfflineEvent
+		Notification domain.Notification
+		User         domain.UserID
+	}
 	if err := json.Unmarshal(a.Body, &e); err != nil {
 		panic(err)
 	}
+	if e.User != "" {
+		e.Recipients = []domain.UserID{e.User}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.calls = append(r.calls, received{time.Since(r.begun), a.ID, e.Recipients, e.Message.ID})
+	r.calls = append(r.calls, received{time.Since(r.begun), a.ID, a.URL, e.Recipients, e.Message.ID, e.Notification.ID, len(a.Secrets)})
 	return r.answer(len(r.calls), a)
 }
 
@@ -78,6 +88,14 @@ func (jsonEncoder) Offline(e ports.OfflineEvent) []byte {
 	return body
 }
 
+func (jsonEncoder) Notification(e ports.NotificationEvent) []byte {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
 // noPlaces accepts every URL.
 type noPlaces struct{}
 
@@ -91,10 +109,18 @@ type post struct {
 	*receiver
 	t         *testing.T
 	store     *sqlite.Store
+	over      func(ports.Store) ports.Store // what the node's own work goes through; nil = the store itself
+	through   ports.Store
 	presence  *inproc.Presence
 	rooms     *application.Rooms
 	messaging *application.Messaging
 	letters   *application.DeadLetters
+	notices   *application.Notifications
+	topics    *application.Subscriptions
+	hints     *application.Hints
+	bus       ports.Bus
+	identity  *application.Identity
+	courier   *application.Courier
 	tenancy   *application.Tenancy
 	tenant    domain.TenantID
 	stop      func()
@@ -103,9 +129,15 @@ type post struct {
 // inPost runs a scenario over a real store in virtual time.
 func inPost(t *testing.T, answer func(n int, a ports.Attempt) ports.Outcome, scenario func(p *post)) {
 	t.Helper()
+	inPostOver(t, nil, answer, scenario)
+}
+
+// inPostOver runs a scenario in which courier, fan-out and delivery work through a store of the test's.
+func inPostOver(t *testing.T, over func(ports.Store) ports.Store, answer func(n int, a ports.Attempt) ports.Outcome, scenario func(p *post)) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "chat.db")
 	synctest.Test(t, func(t *testing.T) {
-		p := &post{receiver: &receiver{begun: time.Now(), answer: answer}, t: t, presence: inproc.NewPresence()}
+		p := &post{receiver: &receiver{begun: time.Now(), answer: answer}, t: t, over: over, presence: inproc.NewPresence()}
 		p.open(path)
 		scenario(p)
 		p.stop()
@@ -126,13 +158,21 @@ func (p *post) open(path string) {
 	ids, clock := system.IDs{}, system.Clock{}
 	identity := application.NewIdentity(store, store, token.New(), inproc.NewTickets(), sealer, ids, clock, application.IdentityConfig{})
 	upkeep := application.NewUpkeep(store, store, identity, log)
-	p.store = store
+	p.store, p.through = store, store
+	if p.over != nil {
+		p.through = p.over(store)
+	}
 	p.tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
-	courier := application.NewCourier(store, store, identity, p.presence, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
+	courier := application.NewCourier(store, p.through, identity, p.presence, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
 		application.CourierConfig{Retry: domain.Retry{Max: 5, Interval: 30 * time.Second}, Idle: 30 * time.Second})
 	p.rooms = application.NewRooms(store, ids, clock, upkeep)
 	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier)
-	p.letters = application.NewDeadLetters(store, identity, ids, clock, courier, noPlaces{})
+	p.bus = inproc.NewBus()
+	p.hints = application.NewHints(p.bus, plainEncoder{}, log)
+	p.letters = application.NewDeadLetters(store, identity, ids, clock, courier, p.hints, noPlaces{})
+	p.notices = application.NewNotifications(store, store, ids, clock, courier, log)
+	p.topics = application.NewSubscriptions(store, noPlaces{}, ids, clock)
+	p.identity, p.courier = identity, courier
 	if p.tenant == "" {
 		made, err := p.tenancy.Create(context.Background(), "test", []byte(`{"webhook_url":"https://example.com/hook","webhook_secret":"shh"}`))
 		if err != nil {
@@ -182,12 +222,24 @@ func (p *post) arrive(users ...string) {
 	}
 }
 
-func (p *post) dead() []domain.DeadLetter {
-	letters, err := p.letters.List(context.Background(), p.tenant, 100)
+func (p *post) backend() application.Caller {
+	c := p.as("")
+	c.Kind = domain.ActorBackend
+	return c
+}
+
+func (p *post) given() application.Given {
+	letters, err := p.letters.List(context.Background(), application.Overseer{Caller: p.backend()}, 100)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	return letters
+}
+
+func (p *post) dead() []domain.DeadLetter { return p.given().Messages }
+
+func (p *post) replay(letter domain.DeadLetter) error {
+	return p.letters.Replay(context.Background(), application.Overseer{Caller: p.backend()}, letter.ID)
 }
 
 func (p *post) waiting() int64 {
@@ -262,7 +314,7 @@ func TestTheWholeScheduleOfACallThatFails(t *testing.T) {
 			if try == 1 {
 				p.answers(func(int, ports.Attempt) ports.Outcome { return accepted })
 			}
-			if err := p.letters.Replay(context.Background(), p.tenant, p.dead()[0].ID); err != nil {
+			if err := p.replay(p.dead()[0]); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(time.Hour)
@@ -411,7 +463,7 @@ func TestAReceiverThatIsGoneIsCalledNoMore(t *testing.T) {
 		time.Sleep(time.Minute)
 		p.send("ann", room) // there is no webhook any more
 		time.Sleep(time.Hour)
-		if err := p.letters.Replay(context.Background(), p.tenant, p.dead()[0].ID); !errors.Is(err, domain.ErrNoWebhook) {
+		if err := p.replay(p.dead()[0]); !errors.Is(err, domain.ErrNoWebhook) {
 			t.Errorf("a replay to nobody: %v", err)
 		}
 		if got, dead := p.got(), p.dead(); len(got) > 4 || len(dead) != 10 || dead[0].Error != "http 410" || p.waiting() != 0 {

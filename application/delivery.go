@@ -1,8 +1,10 @@
 package application
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +35,7 @@ type device struct {
 // confirmed is what a device has confirmed and the store does not know yet.
 type confirmed struct {
 	marks   map[domain.RoomID]mark
+	notices map[domain.NotificationID]struct{}
 	seen    bool
 	userRev int64 // what it has learned of its user's removals
 }
@@ -48,10 +51,10 @@ func (m mark) raise(other mark) mark {
 }
 
 const (
-	markFlush    = 500 * time.Millisecond // half of the promised second: a flush may have to wait for a commit
-	devicesAJob  = 100                    // in one write: its closure stays far below 5 ms
-	flushWrites  = 16                     // at a time; they share commits
-	flushTimeout = 10 * time.Second
+	markFlush     = 500 * time.Millisecond // half of the promised second: a flush may have to wait for a commit
+	confirmedAJob = 200                    // marks and notifications in one write: its closure stays below 5 ms
+	flushWrites   = 16                     // at a time; they share commits
+	flushTimeout  = 10 * time.Second
 
 	pendingDevices = 100_000 // that wait while the store cannot be written
 )
@@ -81,6 +84,60 @@ func (d *Delivery) Read(ctx context.Context, c Caller, room domain.RoomID, seq i
 // ReadSoon is Read for sockets: checked now, durable within a second; delivery is the socket's device's.
 func (d *Delivery) ReadSoon(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, seq int64) error {
 	return d.confirmSoon(ctx, c, room, dev, func(r ports.Reader) (mark, error) { return checkRead(r, c, room, seq) })
+}
+
+// AckNotices ends the waiting for a user's acknowledgement of notifications, durably within a second; once more is no
+// error. domain.ErrNoNotification when one of them does not exist; the others are acknowledged then, too.
+func (d *Delivery) AckNotices(ctx context.Context, c Caller, dev domain.DeviceID, ids []domain.NotificationID) error {
+	slices.SortFunc(ids, func(a, b domain.NotificationID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
+	known := &confirmed{notices: make(map[domain.NotificationID]struct{}, len(ids))}
+	err := d.store.View(ctx, c.Tenant.ID, func(r ports.Reader) error {
+		clear(known.notices)
+		found, err := r.KnownNotifications(ids)
+		for _, id := range found {
+			known.notices[id] = struct{}{}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(known.notices) < len(ids) {
+		err = domain.ErrNoNotification
+	}
+	if len(known.notices) > 0 && !d.note(device{c.Tenant.ID, c.User, dev}, known) {
+		return domain.ErrBusy
+	}
+	return err
+}
+
+// Wrote confirms, for a client that does not, what was written to its socket: of a room the message seq, at rev, and all
+// before it, or a notification.
+func (d *Delivery) Wrote(c Caller, dev domain.DeviceID, frame ports.Frame) {
+	at, m := device{c.Tenant.ID, c.User, dev}, mark{Mark: domain.Mark{DeliveredSeq: frame.Seq, DeliveredRev: frame.Rev}}
+	switch { // what cannot be kept is delivered again
+	case !frame.Notice.IsZero():
+		d.note(at, oneNotice(frame.Notice))
+	case frame.Rev > 0 && !d.noteMark(at, frame.Room, m):
+		d.note(at, &confirmed{marks: map[domain.RoomID]mark{frame.Room: m}})
+	}
+}
+
+func oneNotice(id domain.NotificationID) *confirmed {
+	return &confirmed{notices: map[domain.NotificationID]struct{}{id: {}}}
+}
+
+// noteMark adds a mark to what is pending of a device; false when nothing is.
+func (d *Delivery) noteMark(at device, room domain.RoomID, m mark) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.pending[at]
+	if c == nil || c.marks == nil {
+		return false
+	}
+	c.marks[room] = c.marks[room].raise(m)
+	return true
 }
 
 func checkRead(r ports.Reader, c Caller, room domain.RoomID, seq int64) (mark, error) {
@@ -178,6 +235,11 @@ func (d *Delivery) note(at device, more *confirmed) bool {
 	for room, m := range more.marks {
 		c.marks[room] = c.marks[room].raise(m)
 	}
+	if c.notices == nil {
+		c.notices = more.notices
+	} else {
+		maps.Copy(c.notices, more.notices)
+	}
 	c.seen, c.userRev = c.seen || more.seen, max(c.userRev, more.userRev)
 	return true
 }
@@ -211,22 +273,67 @@ func (d *Delivery) Flush(ctx context.Context) {
 	pending := d.pending
 	d.pending = map[device]*confirmed{}
 	d.mu.Unlock()
-	tenants := map[domain.TenantID][]device{}
-	for at := range pending {
-		tenants[at.tenant] = append(tenants[at.tenant], at)
+	tenants := map[domain.TenantID][]portion{}
+	for at, c := range pending {
+		tenants[at.tenant] = append(tenants[at.tenant], c.portions(at)...)
 	}
 	var writes sync.WaitGroup
 	slots := make(chan struct{}, flushWrites)
-	for _, devices := range tenants {
-		for part := range slices.Chunk(devices, devicesAJob) {
+	for _, portions := range tenants {
+		for len(portions) > 0 {
+			n, weight := 0, 0
+			for n < len(portions) && (n == 0 || weight+portions[n].weight() <= confirmedAJob) {
+				weight += portions[n].weight()
+				n++
+			}
+			part := portions[:n]
+			portions = portions[n:]
 			slots <- struct{}{}
 			writes.Go(func() {
-				d.write(ctx, part, pending)
+				d.write(ctx, part)
 				<-slots
 			})
 		}
 	}
 	writes.Wait()
+}
+
+// portion is as much of what a device has confirmed as goes into one write.
+type portion struct {
+	device
+	*confirmed
+}
+
+func (p portion) weight() int { return 1 + len(p.marks) + len(p.notices) }
+
+// portions divides what a device has confirmed.
+func (c *confirmed) portions(at device) []portion {
+	if 1+len(c.marks)+len(c.notices) <= confirmedAJob {
+		return []portion{{at, c}}
+	}
+	parts := []portion{{at, &confirmed{seen: c.seen, userRev: c.userRev}}}
+	last := func() *confirmed {
+		if p := parts[len(parts)-1]; p.weight() < confirmedAJob {
+			return p.confirmed
+		}
+		parts = append(parts, portion{at, &confirmed{}})
+		return parts[len(parts)-1].confirmed
+	}
+	for room, m := range c.marks {
+		part := last()
+		if part.marks == nil {
+			part.marks = map[domain.RoomID]mark{}
+		}
+		part.marks[room] = m
+	}
+	for id := range c.notices {
+		part := last()
+		if part.notices == nil {
+			part.notices = map[domain.NotificationID]struct{}{}
+		}
+		part.notices[id] = struct{}{}
+	}
+	return parts
 }
 
 // flushDevice writes what is pending of one device, for a connect that is about to read its marks.
@@ -237,17 +344,19 @@ func (d *Delivery) flushDevice(ctx context.Context, c Caller, dev domain.DeviceI
 	delete(d.pending, at)
 	d.mu.Unlock()
 	if pending != nil {
-		d.write(ctx, []device{at}, map[device]*confirmed{at: pending})
+		for _, part := range pending.portions(at) {
+			d.write(ctx, []portion{part})
+		}
 	}
 }
 
 // write stores what devices of one tenant have confirmed, and tells of it, or puts it back.
-func (d *Delivery) write(ctx context.Context, devices []device, pending map[device]*confirmed) {
+func (d *Delivery) write(ctx context.Context, portions []portion) {
 	now := d.clock.Now()
-	told, err := ports.Update(ctx, d.store, devices[0].tenant, func(tx ports.Tx) ([]domain.Hint, error) {
+	told, err := ports.Update(ctx, d.store, portions[0].tenant, func(tx ports.Tx) ([]domain.Hint, error) {
 		var all []domain.Hint
-		for _, at := range devices {
-			told, err := writeConfirmed(tx, at, pending[at], now)
+		for _, p := range portions {
+			told, err := writeConfirmed(tx, p.device, p.confirmed, now)
 			if err != nil {
 				return nil, err
 			}
@@ -259,9 +368,9 @@ func (d *Delivery) write(ctx context.Context, devices []device, pending map[devi
 		d.tell(ctx, told)
 		return
 	}
-	d.log.Warn("marks not written yet", "error", err, "devices", len(devices))
-	for _, at := range devices {
-		d.note(at, pending[at])
+	d.log.Warn("marks not written yet", "error", err, "devices", len(portions))
+	for _, p := range portions {
+		d.note(p.device, p.confirmed)
 	}
 }
 
@@ -269,6 +378,11 @@ func (d *Delivery) write(ctx context.Context, devices []device, pending map[devi
 func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (told []domain.Hint, err error) {
 	if c.seen {
 		if err := tx.SeeDevice(at.user, at.id, c.userRev, now); err != nil {
+			return nil, err
+		}
+	}
+	for id := range c.notices {
+		if _, err := tx.SettleNotice(at.user, id); ignoreGone(err) != nil {
 			return nil, err
 		}
 	}

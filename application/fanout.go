@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -23,10 +24,15 @@ type Fanout struct {
 	presence *Presence
 	hints    *Hints
 	usage    *Usage
+	tenants  CurrentTenants
+	ids      ports.IDs
 	clock    ports.Clock
 	log      *slog.Logger
 	cfg      FanoutConfig
 	epoch    domain.Epoch
+	grain    time.Duration // of redelivery
+	started  time.Time     // see moment
+	notices  noticed
 
 	committed *commitQueue
 	shards    [shardCount]shard
@@ -35,7 +41,7 @@ type Fanout struct {
 	counters  fanoutCounters
 
 	listening sync.Mutex
-	cancels   []func() // of the subscriptions, one a shard and one for presence
+	cancels   []func() // of the subscriptions
 
 	mu    sync.Mutex
 	users map[ports.TenantUser]map[*Peer]struct{}
@@ -43,26 +49,29 @@ type Fanout struct {
 
 // FanoutConfig bounds the fan-out.
 type FanoutConfig struct {
-	MaxPerUser int   // sockets of one user on this node; default 5
-	TailBytes  int64 // frames of active rooms kept in memory; default 64 MiB
+	MaxPerUser int          // sockets of one user on this node; default 5
+	TailBytes  int64        // frames of active rooms kept in memory; default 64 MiB
+	Retry      domain.Retry // of what is not acknowledged on an open socket; default as domain says
 }
 
 // FanoutStats are counters since the start and the present sizes.
 type FanoutStats struct {
-	Dispatched int64 // events taken from the commit log
-	Received   int64 // events received from the bus
-	Pushed     int64 // frames handed to sockets
-	Hints      int64 // frames of typing, receipts and presence offered to sockets
-	Overflows  int64 // pushes that a full socket queue refused
-	CatchUps   int64 // stretches of a log read from the store
-	Repairs    int64 // rooms that a sweep or a gap found behind
-	Peers      int
-	Rooms      int
-	TailBytes  int64
+	Dispatched     int64 // events taken from the commit log
+	Received       int64 // events received from the bus
+	Pushed         int64 // frames handed to sockets
+	Hints          int64 // frames of typing, receipts and presence offered to sockets
+	Overflows      int64 // pushes that a full socket queue refused
+	CatchUps       int64 // stretches of a log read from the store
+	Repairs        int64 // rooms, and tenants' notifications, that a sweep or a gap found behind
+	Redelivered    int64 // messages and notifications that were pushed again because they were not acknowledged
+	Unacknowledged int64 // dead letters of those
+	Peers          int
+	Rooms          int
+	TailBytes      int64
 }
 
 type fanoutCounters struct {
-	dispatched, received, pushed, hints, overflows, catchUps, repairs atomic.Int64
+	dispatched, received, pushed, hints, overflows, catchUps, repairs, redelivered, unacknowledged atomic.Int64
 }
 
 const (
@@ -74,15 +83,22 @@ const (
 
 // NewFanout wires the fan-out. Give its Committed to the commit log before the first write, and Run it.
 func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder, delivery *Delivery,
-	presence *Presence, hints *Hints, usage *Usage, clock ports.Clock, log *slog.Logger, cfg FanoutConfig) *Fanout {
+	presence *Presence, hints *Hints, usage *Usage, tenants CurrentTenants, ids ports.IDs, clock ports.Clock, log *slog.Logger,
+	cfg FanoutConfig) *Fanout {
 	if cfg.MaxPerUser == 0 {
 		cfg.MaxPerUser = defaultPerUser
 	}
 	if cfg.TailBytes == 0 {
 		cfg.TailBytes = defaultTailSize
 	}
+	if cfg.Retry.Max == 0 {
+		cfg.Retry = domain.Retry{Max: domain.DefaultRetryMax, Interval: domain.DefaultRetryInterval}
+	}
 	f := &Fanout{
-		store: store, bus: bus, enc: enc, delivery: delivery, presence: presence, hints: hints, usage: usage, clock: clock, log: log, cfg: cfg,
+		store: store, bus: bus, enc: enc, delivery: delivery, presence: presence, hints: hints, usage: usage, tenants: tenants,
+		ids: ids, clock: clock, log: log, cfg: cfg, grain: grainOf(cfg.Retry),
+		started:   time.Now(),
+		notices:   noticed{tenants: map[domain.TenantID]*hearing{}},
 		epoch:     epoch.Epoch(),
 		committed: newCommitQueue(committedBound),
 		catchups:  newCatchupQueue(),
@@ -106,6 +122,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { f.dispatch(ctx) })
 	running.Go(func() { f.sweep(ctx) })
+	running.Go(func() { f.redeliver(ctx) })
 	for range 2 * runtime.GOMAXPROCS(0) {
 		running.Go(func() { f.catchUpLoop(ctx) })
 	}
@@ -126,7 +143,12 @@ func (f *Fanout) dispatch(ctx context.Context) {
 		}
 		f.counters.dispatched.Add(int64(len(events)))
 		var payloads [shardCount][]byte
+		var notices []byte
 		for _, e := range events {
+			if e.Notice != nil {
+				notices = appendNotice(notices, f.enc, e)
+				continue
+			}
 			at := shardOf(e.Room)
 			payloads[at] = appendSignal(payloads[at], newSignal(f.enc, e))
 		}
@@ -134,10 +156,17 @@ func (f *Fanout) dispatch(ctx context.Context) {
 			if payload == nil {
 				continue
 			}
-			if err := f.bus.Publish(ctx, channelOf(at), payload); err != nil {
-				f.log.Warn("hint not published", "error", err)
-			}
+			f.publish(ctx, channelOf(at), payload)
 		}
+		if notices != nil {
+			f.publish(ctx, noticesChannel, notices)
+		}
+	}
+}
+
+func (f *Fanout) publish(ctx context.Context, channel string, payload []byte) {
+	if err := f.bus.Publish(ctx, channel, payload); err != nil {
+		f.log.Warn("hint not published", "error", err)
 	}
 }
 
@@ -227,6 +256,17 @@ func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
 	}
 }
 
+// present are the tenants that have sockets on this node.
+func (f *Fanout) present() map[domain.TenantID]struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	tenants := map[domain.TenantID]struct{}{}
+	for user := range f.users {
+		tenants[user.Tenant] = struct{}{}
+	}
+	return tenants
+}
+
 // OpenSockets counts a tenant's sockets on this node.
 func (f *Fanout) OpenSockets(tenant domain.TenantID) (n int) {
 	f.mu.Lock()
@@ -257,6 +297,7 @@ func (f *Fanout) Stats() FanoutStats {
 	s := FanoutStats{
 		Dispatched: c.dispatched.Load(), Received: c.received.Load(), Pushed: c.pushed.Load(), Hints: c.hints.Load(),
 		Overflows: c.overflows.Load(), CatchUps: c.catchUps.Load(), Repairs: c.repairs.Load(),
+		Redelivered: c.redelivered.Load(), Unacknowledged: c.unacknowledged.Load(),
 		TailBytes: f.tailBytes.Load(),
 	}
 	f.mu.Lock()
@@ -274,21 +315,26 @@ func (f *Fanout) Stats() FanoutStats {
 func (f *Fanout) listen() error {
 	f.listening.Lock()
 	defer f.listening.Unlock()
-	for at := len(f.cancels); at < shardCount; at++ {
-		cancel, err := f.bus.Subscribe(channelOf(at), func(sig ports.Signal) { f.receive(at, sig) })
+	for at := len(f.cancels); at < shardCount+2; at++ {
+		channel, handle := f.subscription(at)
+		cancel, err := f.bus.Subscribe(channel, handle)
 		if err != nil {
-			return fmt.Errorf("subscribe to %s: %w", channelOf(at), err)
-		}
-		f.cancels = append(f.cancels, cancel)
-	}
-	if len(f.cancels) == shardCount {
-		cancel, err := f.bus.Subscribe(presenceChannel, f.receivePresence)
-		if err != nil {
-			return fmt.Errorf("subscribe to %s: %w", presenceChannel, err)
+			return fmt.Errorf("subscribe to %s: %w", channel, err)
 		}
 		f.cancels = append(f.cancels, cancel)
 	}
 	return nil
+}
+
+// subscription is the at-th of those that a node with sockets has: one a shard, then those of presence and notifications.
+func (f *Fanout) subscription(at int) (channel string, handle func(ports.Signal)) {
+	switch at {
+	case shardCount:
+		return presenceChannel, f.receivePresence
+	case shardCount + 1:
+		return noticesChannel, f.receiveNotices
+	}
+	return channelOf(at), func(sig ports.Signal) { f.receive(at, sig) }
 }
 
 func (f *Fanout) stopListening() {

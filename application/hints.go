@@ -156,6 +156,10 @@ func newHintSignal(enc ports.Encoder, hint domain.Hint) signal {
 // hint gives a hint to the room's sockets on this node: a receipt to everybody in a room of at most
 // domain.MaxHintMembers and else to its user's own devices, typing to everybody else in such a room.
 func (r *liveRoom) hint(f *Fanout, sig signal) {
+	if sig.Kind == hintAgain {
+		r.sendAgain(f, sig)
+		return
+	}
 	if !r.hintAll(f, sig) && sig.Kind != domain.HintTyping {
 		r.hintOwn(f, sig)
 	}
@@ -191,3 +195,12 @@ func (r *liveRoom) hintOwn(f *Fanout, sig signal) {
 
 // isSmall reports whether hints go to all its members. The caller holds r.mu.
 func (r *liveRoom) isSmall() bool { return r.members <= domain.MaxHintMembers }
+
+// sendAgain has every node send a run of messages once more to the user's sockets on it.
+func (h *Hints) sendAgain(ctx context.Context, tenant domain.TenantID, letter domain.DeadLetter) {
+	s := signal{tenant: tenant, members: letter.ToSeq} // the place of a number is where the last message goes
+	s.Room, s.Kind, s.User, s.Seq = letter.Job.Room, hintAgain, letter.User, letter.FromSeq
+	if err := h.bus.Publish(ctx, channelOf(shardOf(s.Room)), appendSignal(nil, s)); err != nil {
+		h.log.Warn("hint not published", "error", err)
+	}
+}

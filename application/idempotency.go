@@ -11,6 +11,7 @@ import (
 // the client saw.
 const (
 	statusCreated   = 201
+	statusAccepted  = 202
 	statusNoContent = 204
 )
 

@@ -64,7 +64,12 @@ type liveRoom struct {
 	last      int64           // everything up to this rev has been given to the seats that are live
 	seats     []seat
 	tail      tail
-	missed    int64 // the highest rev that was seen and could not be delivered in turn
+	lastSeq   int64          // the latest message, as far as this node knows
+	changed   int64          // the rev of the latest event that was no message: an edit, a deletion, a member
+	reached   []reached      // what was given out lately, oldest first
+	overdue   int64          // messages up to it should have been acknowledged
+	runs      map[*Peer]*run // what was not, of sockets that lag behind
+	missed    int64          // the highest rev that was seen and could not be delivered in turn
 	repairing bool
 	swept     int64     // the store's rev at the last sweep
 	emptied   time.Time // when the last seat left; zero while there are seats
@@ -80,6 +85,8 @@ type seat struct {
 	until  int64 // the user was removed at this rev: nothing above it is theirs; 0 = a member
 	minSeq int64 // messages below it are left out while catching up
 	known  int64 // the user was a member at this rev, the store says
+	first  int64 // no message below it was sent to this socket; 0 = all that its device has not acknowledged
+	since  int64 // when it last became live after being caught up; see Fanout.moment
 	turn   int   // counts rewinds, so that a step begun before one does not move the seat after it
 	stay   int   // counts memberships, so that a step begun in one does not end the next
 }
@@ -102,6 +109,8 @@ type place struct {
 	members int64 // how many are in the room, likewise
 	pos     int64 // everything above it is still to be sent
 	minSeq  int64 // but of the messages none below this
+	first   int64 // the lowest message that is still to be sent, or higher; 0 = not known
+	lastSeq int64 // the room's, likewise
 	initial bool  // part of the replay after a connect
 	keep    bool  // a seat taken already stays where it is
 }
@@ -128,6 +137,14 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 		r.admit(f.newcomers(sig), sig.Rev)
 	}
 	r.last = sig.Rev
+	if sig.Kind == domain.EventMessage {
+		r.lastSeq = max(r.lastSeq, sig.Seq)
+		if len(r.seats) > 0 {
+			r.noteReached(f)
+		}
+	} else {
+		r.changed = sig.Rev
+	}
 	if sig.members > 0 {
 		r.members = sig.members
 	}
@@ -264,6 +281,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 	if r.gone {
 		return false
 	}
+	r.lastSeq = max(r.lastSeq, at.lastSeq)
 	if s := r.seatOf(p); s != nil {
 		// The event that made the user a member may have seated a connecting socket already, where it begins anyway.
 		if !at.keep && (at.pos < r.last || s.state != live && at.pos < s.pos) && !(at.initial && at.pos >= s.from) {
@@ -275,7 +293,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 		return true
 	}
 	r.emptied = time.Time{}
-	s := seat{peer: p, from: at.pos, pos: at.pos, until: r.ended}
+	s := seat{peer: p, from: at.pos, pos: at.pos, first: at.first, until: r.ended}
 	switch {
 	case at.pos < r.last || r.ended > 0:
 		s.rewind(r, at)
@@ -288,6 +306,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 
 // rewind sets a seat back to be caught up from a position on. The caller holds r.mu.
 func (s *seat) rewind(r *liveRoom, at place) {
+	s.first = min(s.first, at.first)
 	if s.state != behind {
 		s.state = behind
 		s.peer.addTask(task{room: r, initial: at.initial})
@@ -323,6 +342,7 @@ func (r *liveRoom) vacate(p *Peer, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
+	delete(r.runs, p)
 	r.noteEmptied(now)
 }
 

@@ -53,11 +53,11 @@ func (m *Messaging) Send(ctx context.Context, c Caller, room domain.RoomID, draf
 	if err != nil {
 		return ports.Appended{}, err
 	}
-	send.Webhook = tenant.Config.HasWebhook()
+	send.Webhook = m.courier.Webhook(tenant) != ""
 	in := domain.Intent{Room: room, Sender: c.User, ClientID: draft.ClientID, ReplyTo: send.ReplyTo, Idempotency: key}
 	sent, err := m.log.Append(ctx, c.Tenant.ID, in, send.Decide)
 	if err == nil && send.Webhook && !sent.Duplicate {
-		m.courier.Wake()
+		m.courier.Wake(domain.LaneWebhook)
 	}
 	return sent, err
 }

@@ -47,12 +47,12 @@ func startNodeOver(t *testing.T, bus ports.Bus, over func(ports.Store) ports.Sto
 	hints := application.NewHints(bus, plainEncoder{}, log)
 	usage := application.NewUsage(store, clock, log)
 	n := &node{
-		store: store, messaging: application.NewMessaging(store, store, store, ids, clock, nil),
+		store: store, messaging: application.NewMessaging(store, store, store, ids, clock, &application.Courier{}),
 		rooms:    application.NewRooms(store, ids, clock, application.NewUpkeep(store, store, nil, log)),
 		delivery: application.NewDelivery(store, hints, clock, log), users: application.NewUsers(store),
 		presence: application.NewPresence(store, inproc.NewPresence(), bus, plainEncoder{}, ids, clock, log),
 	}
-	n.fanout = application.NewFanout(over(store), store, bus, plainEncoder{}, n.delivery, n.presence, hints, usage, clock, log,
+	n.fanout = application.NewFanout(over(store), store, bus, plainEncoder{}, n.delivery, n.presence, hints, usage, store, ids, clock, log,
 		application.FanoutConfig{MaxPerUser: 1000})
 	store.OnCommit(n.fanout.Committed)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -121,6 +121,18 @@ func (plainEncoder) Event(e domain.Event) ports.Frame {
 
 func (plainEncoder) Hint(h domain.Hint) ports.Frame {
 	return ports.Frame{Kind: h.Kind, User: h.User, Bytes: fmt.Appendf(nil, "%s %s%d", h.User, h.State, h.Seq)}
+}
+
+func (plainEncoder) Again(m domain.Message) ports.Frame {
+	return ports.Frame{Room: m.Room, Kind: domain.EventMessage, Seq: m.Seq, Bytes: []byte("again " + m.Content)}
+}
+
+func (plainEncoder) Notice(n domain.Notification, again bool) ports.Frame {
+	f := ports.Frame{Kind: domain.EventNotification, Notice: n.ID, Bytes: n.Payload}
+	if again {
+		f.Bytes = append([]byte("again "), f.Bytes...)
+	}
+	return f
 }
 
 func (plainEncoder) SyncComplete(r ports.SyncReport) ports.Frame {
@@ -203,7 +215,7 @@ func (s *socket) read(n int) (more bool) {
 func (n *node) connect(t *testing.T, user string, device domain.DeviceID, resume *application.Resume, capacity, step int) *socket {
 	t.Helper()
 	s := &socket{capacity: capacity, arrived: make(chan struct{}, 1)}
-	peer, err := n.fanout.Connect(as(user), device, s)
+	peer, err := n.fanout.Connect(as(user), application.Client{Device: device}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ type Peer struct {
 	f      *Fanout
 	caller Caller
 	device domain.DeviceID
+	auto   bool // acknowledges what was written to it
 	sink   ports.Sink
 
 	drains  atomic.Int64           // counts Drained
@@ -25,15 +26,22 @@ type Peer struct {
 	queued  bool                        // a catch-up worker has it, or will
 	closed  bool
 	sync    *syncing // until sync.complete was pushed
-	userRev int64    // removals told with the replay; 0 once confirmed or when there is nothing to confirm
+	inbox   inbox
+	userRev int64 // removals told with the replay; 0 once confirmed or when there is nothing to confirm
+}
+
+// Client is what a socket says of itself when it connects.
+type Client struct {
+	Device  domain.DeviceID
+	AutoAck bool // it does not acknowledge: the socket calls Peer.Wrote for every event that it has written
 }
 
 // Connect registers a socket. A user's sockets beyond the limit are domain.ErrTooManySockets.
-func (f *Fanout) Connect(caller Caller, device domain.DeviceID, sink ports.Sink) (*Peer, error) {
+func (f *Fanout) Connect(caller Caller, client Client, sink ports.Sink) (*Peer, error) {
 	if err := f.listen(); err != nil {
 		return nil, err
 	}
-	p := &Peer{f: f, caller: caller, device: device, sink: sink}
+	p := &Peer{f: f, caller: caller, device: client.Device, auto: client.AutoAck, sink: sink}
 	user := ports.TenantUser{Tenant: caller.Tenant.ID, User: caller.User}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,9 +95,12 @@ func (p *Peer) Subscribe(ctx context.Context, room domain.RoomID, afterSeq *int6
 	if err != nil {
 		return out, err
 	}
-	at := place{room: room, last: out.LastRev, members: members, pos: stand.FromRev, keep: afterSeq == nil}
+	at := place{
+		room: room, last: out.LastRev, lastSeq: out.LastSeq, members: members, pos: stand.FromRev, first: stand.FromSeq + 1,
+		keep: afterSeq == nil,
+	}
 	if stretches, left := domain.PlanReplay([]domain.Stand{stand}); len(stretches) > 0 {
-		at.minSeq = stretches[0].MinSeq
+		at.minSeq, at.first = stretches[0].MinSeq, max(at.first, stretches[0].MinSeq)
 		if len(left) > 0 {
 			out.Truncated = &left[0]
 		}
@@ -182,6 +193,9 @@ func (p *Peer) Drained() {
 	p.drains.Add(1)
 	p.kick()
 }
+
+// Wrote tells what was written to the socket of a client that does not acknowledge: an event or a notification.
+func (p *Peer) Wrote(frame ports.Frame) { p.f.delivery.Wrote(p.caller, p.device, frame) }
 
 // Confirmed tells that the client has answered the question for confirmation behind sync.complete: what it was sent up
 // to there has arrived.

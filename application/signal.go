@@ -26,6 +26,7 @@ var kinds = []domain.EventKind{
 	domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventRoomCreated,
 	domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventMemberAdded, domain.EventMemberRemoved,
 	domain.EventMemberUpdated, domain.HintTyping, domain.HintAcked, domain.HintRead, domain.HintPresence,
+	hintAgain,
 }
 
 var errSignal = errors.New("malformed signal")

@@ -27,7 +27,7 @@ type Resume struct {
 const deviceNoted = 24 * time.Hour
 
 // Start seats the peer in all its user's rooms and begins the replay of what its device missed: room by room, then
-// room.removed for rooms lost, then sync.complete. resume is nil when the client did not ask. After a validation error,
+// room.removed for rooms lost, then notifications, then sync.complete. resume is nil when the client did not ask. After a validation error,
 // of a cursor that is none, it may be called again; else it is called once.
 func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	p.mu.Lock()
@@ -60,6 +60,7 @@ func (p *Peer) Start(ctx context.Context, resume *Resume) (err error) {
 	for _, frame := range append(from.notices, p.removals(places, from.revs)...) {
 		p.addTask(task{frame: frame})
 	}
+	p.addTask(task{inbox: true})
 	p.addTask(task{finish: true})
 	p.kick()
 	return nil
@@ -213,7 +214,10 @@ func (p *Peer) takeSeats(ctx context.Context, places ports.Places, stands []doma
 	}
 	var added []*liveRoom
 	for i, s := range stands {
-		at := place{room: s.Room, last: s.LastRev, members: places.Rooms[i].Members, pos: s.FromRev, minSeq: minSeq[s.Room], initial: true}
+		at := place{
+			room: s.Room, last: s.LastRev, lastSeq: s.LastSeq, members: places.Rooms[i].Members, pos: s.FromRev,
+			minSeq: minSeq[s.Room], first: max(minSeq[s.Room], s.FromSeq+1), initial: true,
+		}
 		if r := p.f.seat(p, at); r != nil {
 			added = append(added, r)
 		}

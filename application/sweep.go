@@ -27,12 +27,27 @@ func (f *Fanout) sweep(ctx context.Context) {
 			return
 		}
 		f.evict()
+		f.sweepNotices(ctx)
 		ahead := f.lookAhead(ctx)
 		if len(ahead) > 0 && !sleep(ctx, sweepGrace) {
 			return
 		}
 		for _, r := range ahead {
 			f.repairIfBehind(r)
+		}
+	}
+}
+
+// sweepNotices compares what this node has heard of notifications with the store.
+func (f *Fanout) sweepNotices(ctx context.Context) {
+	for _, tenant := range f.notices.all(f.present) {
+		last, err := ports.View(ctx, f.store, tenant, func(r ports.Reader) (int64, error) { return r.LastNotice() })
+		switch {
+		case ignoreGone(err) != nil && ctx.Err() == nil:
+			f.log.Warn("notifications not compared with the store", "error", err)
+		case err == nil && f.notices.swept(tenant, last):
+			f.lookAgain(tenant)
+			f.notices.looked(tenant, last)
 		}
 	}
 }

@@ -9,12 +9,13 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// task is one thing a peer has to be sent besides live events: the rest of a room, a single frame, or the end of the
-// replay after a connect. It stays at the head of the peer's tasks until it is done.
+// task is one thing a peer has to be sent besides live events: the rest of a room, of the user's notifications, a single
+// frame, or the end of the replay after a connect. It stays at the head of the peer's tasks until it is done.
 type task struct {
 	room    *liveRoom
 	initial bool // part of the replay after a connect
 	frame   ports.Frame
+	inbox   bool
 	finish  bool
 }
 
@@ -187,6 +188,8 @@ func (p *Peer) do(ctx context.Context, t *task) (done bool, err error) {
 	switch {
 	case t.room != nil:
 		return p.catchUp(ctx, t)
+	case t.inbox:
+		return p.readInbox(ctx)
 	case t.finish:
 		return p.finishSync(), nil
 	}

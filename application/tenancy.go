@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -161,20 +162,34 @@ func (t *Tenancy) mergeConfig(tenant domain.Tenant, patch []byte) (domain.Tenant
 	if err := t.places.CheckSecret("config.webhook_secret", *merged.WebhookSecret); err != nil {
 		return merged, err
 	}
+	before, opened := openWebhookSecrets(t.sealer, tenant, t.clock.Now())
+	if opened == nil && len(before) > 0 && before[0].Reveal() == *merged.WebhookSecret {
+		merged.WebhookSecret = tenant.Config.WebhookSecret // the same again: no rotation
+		return merged, nil
+	}
 	sealed, err := t.sealer.Seal([]byte(*merged.WebhookSecret), WebhookSecretContext(tenant.ID))
 	text := base64.StdEncoding.EncodeToString(sealed)
-	merged.WebhookSecret = &text
+	if opened != nil { // what cannot be opened any more signs no more
+		tenant.Config.WebhookSecret = nil
+	}
+	merged.RotateSecret(tenant.Config.WebhookSecret, &text, t.clock.Now())
 	return merged, err
 }
 
-// openWebhookSecret is a tenant's webhook secret as it was sent.
-func openWebhookSecret(sealer ports.Sealer, tenant domain.Tenant) (string, error) {
-	sealed, err := base64.StdEncoding.DecodeString(*tenant.Config.WebhookSecret)
-	if err != nil {
-		return "", fmt.Errorf("read a sealed webhook secret: %w", err)
+// openWebhookSecrets are a tenant's webhook secrets as they were sent: the one that is set, and for a day the one before.
+func openWebhookSecrets(sealer ports.Sealer, tenant domain.Tenant, now time.Time) (secrets []ports.Secret, err error) {
+	for _, text := range tenant.Config.WebhookSecrets(now) {
+		sealed, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, fmt.Errorf("read a sealed webhook secret: %w", err)
+		}
+		secret, err := sealer.Open(sealed, WebhookSecretContext(tenant.ID))
+		if err != nil {
+			return nil, err
+		}
+		secrets = append(secrets, ports.NewSecret(string(secret)))
 	}
-	secret, err := sealer.Open(sealed, WebhookSecretContext(tenant.ID))
-	return string(secret), err
+	return secrets, nil
 }
 
 // WebhookSecretContext binds a sealed webhook secret to its tenant.

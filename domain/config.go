@@ -20,8 +20,10 @@ type TenantConfig struct {
 	AllowBrowserKeys *bool           `json:"allow_browser_keys,omitempty"`
 	UserTopics       []string        `json:"user_topics,omitempty"`
 	WebhookURL       *string         `json:"webhook_url,omitempty"`
-	WebhookSecret    *string         `json:"webhook_secret,omitempty"`      // sealed and base64 in the store, never answered
-	WebhookDisabled  *time.Time      `json:"webhook_disabled_at,omitempty"` // the receiver answered 410; a new webhook_url ends it. Set by the server alone
+	WebhookSecret    *string         `json:"webhook_secret,omitempty"`       // sealed and base64 in the store, never answered
+	SecretBefore     *string         `json:"webhook_secret_old,omitempty"`   // sealed like WebhookSecret, which has taken its place; signs too until SecretUntil. Set by the server alone
+	SecretUntil      *time.Time      `json:"webhook_secret_until,omitempty"` // likewise
+	WebhookDisabled  *time.Time      `json:"webhook_disabled_at,omitempty"`  // the receiver answered 410; a new webhook_url ends it. Set by the server alone
 	OnWebhookError   *string         `json:"on_webhook_error,omitempty"`
 	RetryLimit       *int            `json:"retry_limit,omitempty"`
 	ChatBotID        *string         `json:"chat_bot_id,omitempty"`
@@ -36,8 +38,40 @@ func (c TenantConfig) MaxMessage() int {
 	return DefaultMaxMessage
 }
 
-// HasWebhook reports whether the tenant's backend is to be called.
-func (c TenantConfig) HasWebhook() bool { return c.WebhookURL != nil && c.WebhookDisabled == nil }
+// Webhook is where the tenant's backend is called: its own URL, else the operator's for all; empty when nobody is.
+func (c TenantConfig) Webhook(fallback string) string {
+	switch {
+	case c.WebhookURL == nil:
+		return fallback
+	case c.WebhookDisabled != nil:
+		return ""
+	}
+	return *c.WebhookURL
+}
+
+// SecretOverlap is how long calls are signed with a webhook secret that has been replaced, too.
+const SecretOverlap = 24 * time.Hour
+
+// RotateSecret puts a new webhook secret in the place of another, which signs on for SecretOverlap.
+func (c *TenantConfig) RotateSecret(before, after *string, now time.Time) {
+	c.WebhookSecret, c.SecretBefore, c.SecretUntil = after, nil, nil
+	if before != nil {
+		until := now.Add(SecretOverlap)
+		c.SecretBefore, c.SecretUntil = before, &until
+	}
+}
+
+// WebhookSecrets are those that sign now, sealed, the newest first.
+func (c TenantConfig) WebhookSecrets(now time.Time) (sealed []string) {
+	if c.WebhookSecret == nil {
+		return nil
+	}
+	sealed = []string{*c.WebhookSecret}
+	if c.SecretBefore != nil && c.SecretUntil != nil && now.Before(*c.SecretUntil) {
+		sealed = append(sealed, *c.SecretBefore)
+	}
+	return sealed
+}
 
 // The limits of a config. A tenant's config is read with every one of its calls and held in memory.
 const (
@@ -79,6 +113,10 @@ func MergeConfig(c TenantConfig, patch []byte) (TenantConfig, error) {
 	}
 	if keys["webhook_url"] != nil {
 		delete(merged, "webhook_disabled_at")
+	}
+	if keys["webhook_secret"] != nil && merged["webhook_secret"] == nil {
+		delete(merged, "webhook_secret_old")
+		delete(merged, "webhook_secret_until")
 	}
 	result, err := decodeConfig(merged)
 	if err == nil && merged["webhook_secret"] != nil && keys["webhook_secret"] != nil {
@@ -156,7 +194,7 @@ func (c TenantConfig) checkLists() error {
 func isNoTopic(topic string) bool { return topic == "" || utf8.RuneCountInString(topic) > MaxTopic }
 
 func (c TenantConfig) checkSize() error {
-	c.WebhookSecret = nil // has its own limit, and grows when it is sealed
+	c.WebhookSecret, c.SecretBefore = nil, nil // have their own limit, and grow when they are sealed
 	document, err := json.Marshal(c)
 	if err != nil || len(document) > MaxConfig {
 		return Invalid("config", "config has at most %d bytes in all", MaxConfig)

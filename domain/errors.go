@@ -45,34 +45,40 @@ func (e *Error) Is(target error) bool {
 
 // The errors of the core. Rules that need another field or message derive theirs with Invalid.
 var (
-	ErrUnauthenticated = &Error{Code: CodeAuthentication, Reason: "unauthenticated", Message: "Invalid or missing credentials"}
-	ErrUserRequired    = &Error{Code: CodeAuthentication, Reason: "user_required", Field: "X-User-Id", Message: "This call acts for a user: send the X-User-Id header with the API key"}
-	ErrTokenExpired    = &Error{Code: CodeAuthentication, Reason: "token_expired", Message: "The token has expired"}
-	ErrForbidden       = &Error{Code: CodeAuthorization, Reason: "forbidden", Message: "You may not do this"}
-	ErrNotMember       = &Error{Code: CodeAuthorization, Reason: "not_member", Message: "You are not a member of this room"}
-	ErrRoomNotFound    = &Error{Code: CodeNotFound, Reason: "not_found", Message: "Not found"}
-	ErrMessageNotFound = ErrRoomNotFound
-	ErrMemberNotFound  = ErrRoomNotFound
-	ErrTenantNotFound  = ErrRoomNotFound
-	ErrKeyNotFound     = ErrRoomNotFound
-	ErrDMExists        = &Error{Code: CodeConflict, Reason: "dm_exists", Message: "A direct message room between these two users exists already"}
-	ErrDMFixed         = &Error{Code: CodeConflict, Reason: "dm_members_fixed", Message: "The members of a direct message room are fixed"}
-	ErrLastAdmin       = &Error{Code: CodeConflict, Reason: "last_admin", Message: "A room keeps an admin: make somebody else one first"}
-	ErrNotChannel      = &Error{Code: CodeConflict, Reason: "not_channel", Message: "Only channels can be joined"}
-	ErrNoWebhook       = &Error{Code: CodeConflict, Reason: "no_webhook", Message: "The tenant has no webhook to call, or its receiver answered 410: set config.webhook_url"}
-	ErrMessageDeleted  = &Error{Code: CodeConflict, Reason: "message_deleted", Message: "The message has been deleted"}
-	ErrRateLimited     = &Error{Code: CodeRateLimited, Reason: "rate_limited", Message: "Rate limit exceeded: try again shortly"}
-	ErrOtherUser       = &Error{Code: CodeAuthentication, Reason: "other_user", Field: "token", Message: "The token is not this socket's user's"}
-	ErrUserNotFound    = ErrRoomNotFound
-	ErrLetterNotFound  = ErrRoomNotFound
-	ErrClientIDReused  = &Error{Code: CodeConflict, Reason: "client_id_reused", Field: "client_id", Message: "This client_id was used for a different message in this room"}
-	ErrIdempotency     = &Error{Code: CodeConflict, Reason: "idempotency_key_reused", Field: "Idempotency-Key", Message: "This Idempotency-Key was used for a different request"}
-	ErrIdempotencyBusy = &Error{Code: CodeConflict, Reason: "idempotency_key_busy", Field: "Idempotency-Key", Message: "A request with this Idempotency-Key is still under way"}
-	ErrTooManyKeys     = &Error{Code: CodeConflict, Reason: "too_many_keys", Message: "A tenant has at most 5 live keys of a kind: revoke one first"}
-	ErrTooManySockets  = &Error{Code: CodeRateLimited, Reason: "too_many_sockets", Message: "connection limit reached"}
-	ErrBusy            = &Error{Code: CodeUnavailable, Reason: "busy", Message: "The server is busy: try again shortly"}
-	ErrUnavailable     = &Error{Code: CodeUnavailable, Reason: "unavailable", Message: "The store cannot be written at the moment: try again shortly"}
-	ErrClosing         = &Error{Code: CodeUnavailable, Reason: "closing", Message: "The server is shutting down: try again shortly"}
+	ErrUnauthenticated  = &Error{Code: CodeAuthentication, Reason: "unauthenticated", Message: "Invalid or missing credentials"}
+	ErrUserRequired     = &Error{Code: CodeAuthentication, Reason: "user_required", Field: "X-User-Id", Message: "This call acts for a user: send the X-User-Id header with the API key"}
+	ErrTokenExpired     = &Error{Code: CodeAuthentication, Reason: "token_expired", Message: "The token has expired"}
+	ErrForbidden        = &Error{Code: CodeAuthorization, Reason: "forbidden", Message: "You may not do this"}
+	ErrNotMember        = &Error{Code: CodeAuthorization, Reason: "not_member", Message: "You are not a member of this room"}
+	ErrRoomNotFound     = &Error{Code: CodeNotFound, Reason: "not_found", Message: "Not found"}
+	ErrMessageNotFound  = ErrRoomNotFound
+	ErrMemberNotFound   = ErrRoomNotFound
+	ErrTenantNotFound   = ErrRoomNotFound
+	ErrKeyNotFound      = ErrRoomNotFound
+	ErrDMExists         = &Error{Code: CodeConflict, Reason: "dm_exists", Message: "A direct message room between these two users exists already"}
+	ErrDMFixed          = &Error{Code: CodeConflict, Reason: "dm_members_fixed", Message: "The members of a direct message room are fixed"}
+	ErrLastAdmin        = &Error{Code: CodeConflict, Reason: "last_admin", Message: "A room keeps an admin: make somebody else one first"}
+	ErrNotChannel       = &Error{Code: CodeConflict, Reason: "not_channel", Message: "Only channels can be joined"}
+	ErrNoWebhook        = &Error{Code: CodeConflict, Reason: "no_webhook", Message: "The tenant has no webhook to call, or its receiver answered 410: set config.webhook_url"}
+	ErrNoEndpoint       = &Error{Code: CodeConflict, Reason: "no_endpoint", Message: "The subscription that was to be called has been removed"}
+	ErrMessageDeleted   = &Error{Code: CodeConflict, Reason: "message_deleted", Message: "The message has been deleted"}
+	ErrRateLimited      = &Error{Code: CodeRateLimited, Reason: "rate_limited", Message: "Rate limit exceeded: try again shortly"}
+	ErrOtherUser        = &Error{Code: CodeAuthentication, Reason: "other_user", Field: "token", Message: "The token is not this socket's user's"}
+	ErrUserNotFound     = ErrRoomNotFound
+	ErrLetterNotFound   = ErrRoomNotFound
+	ErrNoNotification   = ErrRoomNotFound
+	ErrNoSubscription   = ErrRoomNotFound
+	ErrClientIDReused   = &Error{Code: CodeConflict, Reason: "client_id_reused", Field: "client_id", Message: "This client_id was used for a different message in this room"}
+	ErrIdempotency      = &Error{Code: CodeConflict, Reason: "idempotency_key_reused", Field: "Idempotency-Key", Message: "This Idempotency-Key was used for a different request"}
+	ErrIdempotencyBusy  = &Error{Code: CodeConflict, Reason: "idempotency_key_busy", Field: "Idempotency-Key", Message: "A request with this Idempotency-Key is still under way"}
+	ErrTooManyKeys      = &Error{Code: CodeConflict, Reason: "too_many_keys", Message: "A tenant has at most 5 live keys of a kind: revoke one first"}
+	ErrTooManyTopics    = &Error{Code: CodeConflict, Reason: "too_many_subscriptions", Message: "A user has at most 1000 subscriptions: remove one first"}
+	ErrTooManyEndpoints = &Error{Code: CodeConflict, Reason: "too_many_endpoints", Message: "A tenant has at most 1000 subscriptions with an endpoint: remove one first"}
+	ErrTooManySockets   = &Error{Code: CodeRateLimited, Reason: "too_many_sockets", Message: "connection limit reached"}
+	ErrBusy             = &Error{Code: CodeUnavailable, Reason: "busy", Message: "The server is busy: try again shortly"}
+	ErrTooManyWaiting   = &Error{Code: CodeUnavailable, Reason: "too_many_waiting", Message: "Too many calls wait for this tenant's endpoints: try again later"}
+	ErrUnavailable      = &Error{Code: CodeUnavailable, Reason: "unavailable", Message: "The store cannot be written at the moment: try again shortly"}
+	ErrClosing          = &Error{Code: CodeUnavailable, Reason: "closing", Message: "The server is shutting down: try again shortly"}
 )
 
 // Invalid is a VALIDATION_ERROR about one field; the message says what would be right.

@@ -18,8 +18,12 @@ const (
 	EventMemberUpdated  EventKind = "member.updated"
 )
 
+// EventNotification is no step of a room's log: it has neither Room nor Rev.
+const EventNotification EventKind = "notification"
+
 // Event is one step of a room's log. Exactly one of Message, Member and State is set, by its kind: messages, members,
 // and the room itself. A replayed event carries its target's current state, so that replaying it converges.
+// A notification is told as an Event too, with Notice and Users set: those who have become its recipients.
 type Event struct {
 	Tenant  TenantID
 	Room    RoomID
@@ -30,7 +34,8 @@ type Event struct {
 	Member  *Member
 	State   *Room
 	Users   []UserID // of room.created as it happens: the first members; not told again in a replay
-	Members int64    // of changes of members and of room.created: how many members the room has since
+	Notice  *Notice
+	Members int64 // of changes of members and of room.created: how many members the room has since
 }
 
 // The kinds of hints. They are told to those who are there and kept by nobody.

@@ -7,8 +7,12 @@ type Lane string
 
 // The lanes of the outbox.
 const (
-	LaneWebhook Lane = "webhook" // message.offline, to a tenant's webhook
+	LaneWebhook      Lane = "webhook"      // message.offline, to a tenant's webhook
+	LaneNotification Lane = "notification" // notifications, to the endpoints of subscriptions
 )
+
+// LaneSocket is the lane of dead letters of what was sent over sockets; it has no jobs.
+const LaneSocket Lane = "socket"
 
 // JobID names a job: evt_ and a UUID.
 type JobID UUID
@@ -23,10 +27,16 @@ type Job struct {
 	ID        JobID
 	Event     JobID // what receivers see in webhook-id: its own id, or that of the job that a replay repeats
 	Lane      Lane
-	Room      RoomID
-	Message   MessageID
 	Due       time.Time // not before
 	CreatedAt time.Time
+
+	Room         RoomID // with Message: what LaneWebhook tells of
+	Message      MessageID
+	Notification NotificationID // with Subscription: what LaneNotification tells, and whom
+	Subscription SubscriptionID
+
+	LastAttemptAt time.Time // of the present call; zero = none yet
+	LastError     string    // what came of that
 
 	Step     int    // how many of its calls are settled
 	From     string // the present call is for the recipients after this place; a cursor of the store
@@ -40,6 +50,13 @@ type Job struct {
 func OfflineJob(m Message) Job {
 	return Job{
 		ID: JobID(m.ID), Event: JobID(m.ID), Lane: LaneWebhook, Room: m.Room, Message: m.ID, Due: m.CreatedAt.Add(PresenceGrace + absenceTold), CreatedAt: m.CreatedAt,
+	}
+}
+
+// NotificationJob tells the endpoint of a subscription of a notification.
+func NotificationJob(id JobID, n Notification, s Subscription) Job {
+	return Job{
+		ID: id, Event: id, Lane: LaneNotification, Notification: n.ID, Subscription: s.ID, Due: n.CreatedAt, CreatedAt: n.CreatedAt,
 	}
 }
 
@@ -57,6 +74,7 @@ type Retry struct {
 const (
 	DefaultRetryMax      = 5
 	DefaultRetryInterval = 30 * time.Second
+	MaxWaitingJobs       = 100_000        // of a tenant, to endpoints of subscriptions: with more of them nothing is added
 	JobLife              = 24 * time.Hour // the end of any job, also of one that could never be attempted
 	retryJitter          = 0.1            // of a wait, to both sides
 )
@@ -96,22 +114,37 @@ func ParseDeadLetterID(s string) (DeadLetterID, bool) {
 }
 
 // DeadLetter is a delivery that was given up, kept until somebody replays or deletes it. It holds no text: that is read
-// again when it is replayed.
+// again when it is replayed. Its Job is what a replay does once more; of LaneSocket it only says what was sent: messages
+// of a Room, from Message on, or a Notification.
 type DeadLetter struct {
 	ID            DeadLetterID
-	Job           Job    // what a replay does once more; its present call
-	User          UserID // the recipient; empty when the call was for several
-	FromSeq       int64
+	Job           Job
+	User          UserID // the recipient; empty when the call was for several, or for the tenant's backend
+	FromSeq       int64  // of messages
 	ToSeq         int64
+	Topic         string // of notifications; the store's to know, ignored when a letter is added
 	Attempts      int
 	LastAttemptAt time.Time // zero when there was none
 	Error         string    // the cause, of a closed set
+	At            time.Time // when it was given up
 }
+
+// NotAcknowledged is the cause of dead letters of sockets.
+const NotAcknowledged = "not acknowledged"
+
+// IsNotification reports whether a notification was given up, rather than messages.
+func (l DeadLetter) IsNotification() bool { return !l.Job.Notification.IsZero() }
 
 // The limits of a list of dead letters.
 const (
 	MaxDeadLetters     = 1000
 	DefaultDeadLetters = 50
+)
+
+// The limits of what is kept of dead letters: a tenant's newest, and none for longer than DeadLetterMemory.
+const (
+	DeadLettersKept  = 10_000
+	DeadLetterMemory = 30 * 24 * time.Hour
 )
 
 // MaxWebhookRecipients is how many members one call names at most.

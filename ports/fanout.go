@@ -11,6 +11,8 @@ type Frame struct {
 	Kind  domain.EventKind
 	User  domain.UserID // the member of a membership event, the sender of a message
 	Bytes []byte        // as the socket writes it
+
+	Notice domain.NotificationID // of a notification, else zero
 }
 
 // Encoder turns what the core says into frames.
@@ -19,6 +21,11 @@ type Encoder interface {
 	Event(domain.Event) Frame
 	// Hint encodes something that is told and not kept; the frame has no Rev.
 	Hint(domain.Hint) Frame
+	// Again encodes a message that was sent before on the same socket and not acknowledged. It is no step of the log: the
+	// frame has no Rev.
+	Again(domain.Message) Frame
+	// Notice encodes a notification; again says that it was sent before on the same socket and not acknowledged.
+	Notice(n domain.Notification, again bool) Frame
 	// SyncComplete ends the replay after a connect.
 	SyncComplete(SyncReport) Frame
 	// ResyncRequired tells a client that its place in these rooms is not in this log.

@@ -11,8 +11,13 @@ import (
 type OutboxWriter interface {
 	// Enqueue adds a job. An id that is in the outbox is domain.ErrIdempotency.
 	Enqueue(job domain.Job) error
-	// AddDeadLetter keeps a delivery that was given up.
+	// AddDeadLetter keeps a delivery that was given up. Of a tenant's domain.DeadLettersKept are kept: when
+	// there are more the oldest goes, of messages on sockets first, since those are in the log of their room.
 	AddDeadLetter(letter domain.DeadLetter) error
+	// GrowDeadLetter keeps a run of messages that was given up on a user's sockets (domain.LaneSocket with a Room). When
+	// there is one of the same user and room already it covers both runs then and is the newest: it keeps its ID and Job,
+	// FromSeq falls, ToSeq and the times rise, Attempts and Error are the new ones.
+	GrowDeadLetter(letter domain.DeadLetter) error
 	// TakeDeadLetter removes a dead letter and returns it; domain.ErrLetterNotFound.
 	TakeDeadLetter(id domain.DeadLetterID) (domain.DeadLetter, error)
 }
@@ -27,10 +32,17 @@ type RecipientReader interface {
 	Recipients(room domain.RoomID, m domain.Message, after, upTo string, limit int) (users []domain.UserID, through string, err error)
 }
 
+// JobReader counts a tenant's jobs.
+type JobReader interface {
+	// WaitingJobs counts those of a lane, up to limit, claimed ones included.
+	WaitingJobs(lane domain.Lane, limit int) (int, error)
+}
+
 // DeadLetterReader lists what was given up.
 type DeadLetterReader interface {
-	// DeadLetters returns a tenant's, newest first, at most limit.
-	DeadLetters(limit int) ([]domain.DeadLetter, error)
+	// DeadLetters returns a tenant's, newest first, at most limit: those of notifications, with their Topic, or those of
+	// messages.
+	DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error)
 }
 
 // Outbox hands jobs to workers, each to one at a time. Times are the store's own. A deleted tenant's jobs are not handed
@@ -53,6 +65,7 @@ type ClaimQuery struct {
 	Limit     int               // jobs
 	PerTenant int               // that one tenant holds at a time, earlier claims included; 0 = no bound
 	Except    []domain.TenantID // tenants whose endpoint takes nothing now
+	Life      time.Duration     // when set, jobs of Except that are older are handed out all the same, due or not: to be given up
 	Lease     time.Duration
 }
 
@@ -60,13 +73,14 @@ type ClaimQuery struct {
 type Claim struct {
 	domain.Job
 	Tenant domain.TenantID
-	Fence  int64 // shows, at Settle, that the claim still stands
+	Fence  int64         // shows, at Settle, that the claim still stands
+	Age    time.Duration // since CreatedAt, by the store's own time
 }
 
 // Settlement is what came of a claim. With neither Again nor Dead the job is done and gone.
 type Settlement struct {
 	Claim
-	Again *domain.Job        // the job goes on: Step, From, Through, Attempts and Due replace what is stored
+	Again *domain.Job        // the job goes on: Step, From, Through, Attempts, LastAttemptAt, LastError and Due replace what is stored
 	Dead  *domain.DeadLetter // the present call was given up; with Again the job goes on with the next
 }
 

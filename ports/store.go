@@ -80,6 +80,10 @@ type Reader interface {
 	UserReader
 	RecipientReader
 	DeadLetterReader
+	JobReader
+	NotificationReader
+	SubscriptionReader
+	MarkReader
 	IdempotencyReader
 }
 
@@ -92,6 +96,8 @@ type Tx interface {
 	MarkWriter
 	UserWriter
 	OutboxWriter
+	NotificationWriter
+	SubscriptionWriter
 	IdempotencyWriter
 }
 

@@ -13,4 +13,12 @@ type OfflineEvent struct {
 // WebhookEncoder writes the bodies of webhook calls, as JSON.
 type WebhookEncoder interface {
 	Offline(e OfflineEvent) []byte
+	Notification(e NotificationEvent) []byte
+}
+
+// NotificationEvent is what the endpoint of a subscription is told.
+type NotificationEvent struct {
+	Tenant       domain.TenantID
+	Notification domain.Notification
+	User         domain.UserID // empty: the tenant's backend itself
 }

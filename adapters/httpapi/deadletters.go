@@ -3,82 +3,90 @@ package httpapi
 import (
 	"net/http"
 
+	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
 )
 
 // deadLettersShape has both kinds, each newest first and [] when there is none.
 type deadLettersShape struct {
-	Messages      []deadLetterShape `json:"failed_messages"`
-	Notifications []struct{}        `json:"failed_notifications"` // nothing makes one yet
+	Messages      []failedMessage      `json:"failed_messages"`
+	Notifications []failedNotification `json:"failed_notifications"`
 }
 
-// deadLetterShape is a delivery of messages that was given up. It holds no text.
-type deadLetterShape struct {
-	ID            string         `json:"id"`
-	MessageID     string         `json:"message_id"`
-	UserID        *domain.UserID `json:"user_id"` // null: several
-	RoomID        string         `json:"room_id"`
-	FromSeq       int64          `json:"from_seq"`
-	ToSeq         int64          `json:"to_seq"`
-	Attempts      int            `json:"attempts"`
-	LastAttemptAt *stamp         `json:"last_attempt_at"` // null: there was none
-	Error         string         `json:"error"`
+// failedMessage is a delivery of messages that was given up: a call to the webhook, or a run on the sockets of a user. It
+// holds no text.
+type failedMessage struct {
+	ID        string         `json:"id"`
+	MessageID string         `json:"message_id"`
+	UserID    *domain.UserID `json:"user_id"` // null: several
+	RoomID    string         `json:"room_id"`
+	FromSeq   int64          `json:"from_seq"`
+	ToSeq     int64          `json:"to_seq"`
+	failure
+}
+
+// failedNotification is a delivery of a notification that was given up, at an endpoint or on the sockets of a user. It
+// holds no payload.
+type failedNotification struct {
+	ID             string         `json:"id"`
+	NotificationID string         `json:"notification_id"`
+	Topic          string         `json:"topic"`
+	UserID         *domain.UserID `json:"user_id"` // null: the tenant's backend
+	failure
+}
+
+// failure is how it came to that.
+type failure struct {
+	Attempts      int    `json:"attempts"`
+	LastAttemptAt *stamp `json:"last_attempt_at"` // null: there was none
+	Error         string `json:"error"`
 }
 
 func (h *handler) listDeadLetters(x *exchange) (reply, error) {
 	q := x.query()
-	limit := int(q.integer("limit", 1, domain.MaxDeadLetters, domain.DefaultDeadLetters))
-	tenant, err := x.lettersOf(q)
+	limit, overseer := int(q.integer("limit", 1, domain.MaxDeadLetters, domain.DefaultDeadLetters)), x.overseer(q)
+	if q.err != nil {
+		return reply{}, q.err
+	}
+	given, err := h.DeadLetters.List(x.r.Context(), overseer, limit)
 	if err != nil {
 		return reply{}, err
 	}
-	letters, err := h.DeadLetters.List(x.r.Context(), tenant, limit)
-	if err != nil {
-		return reply{}, err
+	shape := deadLettersShape{
+		Messages:      make([]failedMessage, len(given.Messages)),
+		Notifications: make([]failedNotification, len(given.Notifications)),
 	}
-	shape := deadLettersShape{Messages: make([]deadLetterShape, len(letters)), Notifications: []struct{}{}}
-	for i, l := range letters {
-		shape.Messages[i] = shapeDeadLetter(l)
+	for i, l := range given.Messages {
+		shape.Messages[i] = shapeFailedMessage(l)
+	}
+	for i, l := range given.Notifications {
+		shape.Notifications[i] = shapeFailedNotification(l)
 	}
 	return encoded(http.StatusOK, shape)
 }
 
 func (h *handler) replayDeadLetter(x *exchange) (reply, error) {
-	tenant, err := x.lettersOf(x.query())
-	if err != nil {
-		return reply{}, err
+	q := x.query()
+	overseer := x.overseer(q)
+	if q.err != nil {
+		return reply{}, q.err
 	}
-	return reply{http.StatusAccepted, successBody}, h.DeadLetters.Replay(x.r.Context(), tenant, x.letterID())
+	return reply{http.StatusAccepted, successBody}, h.DeadLetters.Replay(x.r.Context(), overseer, x.letterID())
 }
 
 func (h *handler) deleteDeadLetter(x *exchange) (reply, error) {
-	tenant, err := x.lettersOf(x.query())
-	if err != nil {
-		return reply{}, err
+	q := x.query()
+	overseer := x.overseer(q)
+	if q.err != nil {
+		return reply{}, q.err
 	}
-	return noContent(), h.DeadLetters.Delete(x.r.Context(), tenant, x.letterID())
+	return noContent(), h.DeadLetters.Delete(x.r.Context(), overseer, x.letterID())
 }
 
-// lettersOf is the tenant whose dead letters the call is about: the one that the operator names, or the backend's own,
-// which it need not name. To a backend any other is one that does not exist.
-func (x *exchange) lettersOf(q *query) (domain.TenantID, error) {
-	named, own := domain.TenantID(storable(q.text("tenant_id"))), x.caller.Tenant.ID
-	switch {
-	case !x.operator && x.caller.Kind != domain.ActorBackend:
-		return "", domain.ErrForbidden
-	case q.err != nil:
-		return "", q.err
-	case x.operator && named == "":
-		return "", errNoTenant
-	case x.operator:
-		return named, nil
-	case named != "" && named != own:
-		return "", domain.ErrTenantNotFound
-	}
-	return own, nil
+// overseer is who asks, and for which tenant's dead letters.
+func (x *exchange) overseer(q *query) application.Overseer {
+	return application.Overseer{Caller: x.caller, Operator: x.operator, Named: domain.TenantID(storable(q.text("tenant_id")))}
 }
-
-var errNoTenant = domain.Invalid("tenant_id", "tenant_id is required with the master key")
 
 // letterID is the dead letter of the path; a malformed id becomes the zero id, as a room's does.
 func (x *exchange) letterID() domain.DeadLetterID {
@@ -86,13 +94,27 @@ func (x *exchange) letterID() domain.DeadLetterID {
 	return id
 }
 
-func shapeDeadLetter(l domain.DeadLetter) deadLetterShape {
-	shape := deadLetterShape{
-		ID: l.ID.String(), MessageID: l.Job.Message.String(), RoomID: l.Job.Room.String(), FromSeq: l.FromSeq, ToSeq: l.ToSeq,
-		Attempts: l.Attempts, LastAttemptAt: optional(l.LastAttemptAt), Error: l.Error,
+func shapeFailedMessage(l domain.DeadLetter) failedMessage {
+	return failedMessage{
+		ID: l.ID.String(), MessageID: l.Job.Message.String(), UserID: recipient(l), RoomID: l.Job.Room.String(),
+		FromSeq: l.FromSeq, ToSeq: l.ToSeq, failure: shapeFailure(l),
 	}
-	if l.User != "" {
-		shape.UserID = &l.User
+}
+
+func shapeFailedNotification(l domain.DeadLetter) failedNotification {
+	return failedNotification{
+		ID: l.ID.String(), NotificationID: l.Job.Notification.String(), Topic: l.Topic, UserID: recipient(l), failure: shapeFailure(l),
 	}
-	return shape
+}
+
+func shapeFailure(l domain.DeadLetter) failure {
+	return failure{Attempts: l.Attempts, LastAttemptAt: optional(l.LastAttemptAt), Error: l.Error}
+}
+
+// recipient is the user that it was for, when there is exactly one.
+func recipient(l domain.DeadLetter) *domain.UserID {
+	if l.User == "" {
+		return nil
+	}
+	return &l.User
 }

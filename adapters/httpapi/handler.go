@@ -14,22 +14,24 @@ import (
 
 // Deps are what the interface calls. All but WebSocket are required.
 type Deps struct {
-	Identity    *application.Identity
-	Messaging   *application.Messaging
-	Rooms       *application.Rooms
-	Delivery    *application.Delivery
-	Users       *application.Users
-	Presence    *application.Presence
-	Tenancy     *application.Tenancy
-	Limits      *application.Limits
-	DeadLetters *application.DeadLetters
-	Prober      ports.Prober
-	IDs         ports.IDs
-	Logger      *slog.Logger
-	Draining    func() bool  // readiness answers 503 while it returns true
-	Docs        http.Handler // answers /docs and what lies below it
-	WebSocket   http.Handler // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
-	Config      Config
+	Identity      *application.Identity
+	Messaging     *application.Messaging
+	Rooms         *application.Rooms
+	Delivery      *application.Delivery
+	Users         *application.Users
+	Presence      *application.Presence
+	Tenancy       *application.Tenancy
+	Limits        *application.Limits
+	DeadLetters   *application.DeadLetters
+	Notifications *application.Notifications
+	Subscriptions *application.Subscriptions
+	Prober        ports.Prober
+	IDs           ports.IDs
+	Logger        *slog.Logger
+	Draining      func() bool  // readiness answers 503 while it returns true
+	Docs          http.Handler // answers /docs and what lies below it
+	WebSocket     http.Handler // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
+	Config        Config
 }
 
 // Config is what an operator sets.

@@ -60,6 +60,11 @@ var routes = []route{
 	{http.MethodPost, "/ws/token", tenant, (*handler).socketToken},
 	{http.MethodGet, "/webhook", tenant, (*handler).getWebhook},
 
+	{http.MethodPost, "/notify", tenant, (*handler).notify},
+	{http.MethodPost, "/subscriptions", tenant, (*handler).subscribe},
+	{http.MethodGet, "/subscriptions", tenant, (*handler).listSubscriptions},
+	{http.MethodDelete, "/subscriptions/{subscription_id}", tenant, (*handler).unsubscribe},
+
 	{http.MethodGet, "/admin/dead-letters", either, (*handler).listDeadLetters},
 	{http.MethodPost, "/admin/dead-letters/{id}/replay", either, (*handler).replayDeadLetter},
 	{http.MethodDelete, "/admin/dead-letters/{id}", either, (*handler).deleteDeadLetter},

@@ -54,7 +54,7 @@ var asUser = map[string]bool{
 }
 
 // asBackend are the routes that are the backend's alone: any user is 403 there.
-var asBackend = map[string]bool{"GET /webhook": true}
+var asBackend = map[string]bool{"GET /webhook": true, "POST /notify": true}
 
 func TestSpecificationNamesTheCredentialOfEachRoute(t *testing.T) {
 	t.Parallel()

@@ -139,10 +139,10 @@ func (h *handler) deleteTenant(x *exchange) (reply, error) {
 
 func (x *exchange) tenantID() domain.TenantID { return domain.TenantID(x.storable("tenant_id")) }
 
-// shapeTenant leaves out of config the webhook secret, which is never answered, and what the server alone sets.
+// shapeTenant leaves out of config the webhook secrets, which are never answered, and what the server alone sets.
 func (h *handler) shapeTenant(t domain.Tenant) tenantShape {
 	disabled := (*stamp)(t.Config.WebhookDisabled)
-	t.Config.WebhookSecret, t.Config.WebhookDisabled = nil, nil
+	t.Config.WebhookSecret, t.Config.SecretBefore, t.Config.SecretUntil, t.Config.WebhookDisabled = nil, nil, nil, nil
 	return tenantShape{
 		TenantID: t.ID, Name: t.Name, CreatedAt: stamp(t.CreatedAt), Config: t.Config, DisabledAt: disabled,
 		Limits: limitsShape{

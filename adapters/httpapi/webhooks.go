@@ -32,3 +32,9 @@ func (WebhookEncoder) Offline(e ports.OfflineEvent) []byte {
 	}
 	return append(api.AppendMessage(append(dst, `,"message":`...), &e.Message, e.Message.Rev), '}')
 }
+
+// Notification implements ports.WebhookEncoder.
+func (WebhookEncoder) Notification(e ports.NotificationEvent) []byte {
+	n := &e.Notification
+	return api.AppendNotificationCall(make([]byte, 0, 256+len(n.Topic)+len(n.Payload)+len(e.User)), e.Tenant, n, e.User)
+}

@@ -16,17 +16,22 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// offlineSchema is what the specification says of the body of message.offline, closed: a field more is an error too.
-func offlineSchema(t *testing.T) *openapi3.Schema {
+// webhookSchema is what the specification says of the body of a webhook, closed, the objects under the names inner
+// too: a field more is an error.
+func webhookSchema(t *testing.T, name string, inner ...string) *openapi3.Schema {
 	t.Helper()
-	body := loadSpec(t).Webhooks["message.offline"].Post.RequestBody.Value.Content["application/json"].Schema.Value
-	for _, s := range []*openapi3.Schema{body, body.Properties["message"].Value} {
+	body := loadSpec(t).Webhooks[name].Post.RequestBody.Value.Content["application/json"].Schema.Value
+	schemas := []*openapi3.Schema{body}
+	for _, field := range inner {
+		schemas = append(schemas, body.Properties[field].Value)
+	}
+	for _, s := range schemas {
 		s.AdditionalProperties = openapi3.AdditionalProperties{Has: new(bool)}
 	}
 	return body
 }
 
-func checkOffline(schema *openapi3.Schema, body []byte) error {
+func checkBody(schema *openapi3.Schema, body []byte) error {
 	var value any
 	if err := json.Unmarshal(body, &value); err != nil {
 		return err
@@ -76,7 +81,7 @@ func TestAnOfflineEventNamesWhomAMessageHasNotReached(t *testing.T) {
 
 func TestOfflineEventsAreAsSpecified(t *testing.T) {
 	t.Parallel()
-	schema := offlineSchema(t)
+	schema := webhookSchema(t, "message.offline", "message")
 	full := offline("bob")
 	full.Room.Metadata = []byte(`{"a":{"b":[1,"` + strings.Repeat("x", 1000) + `"]}}`)
 	m := &full.Message
@@ -88,7 +93,7 @@ func TestOfflineEventsAreAsSpecified(t *testing.T) {
 	}
 	for name, e := range map[string]ports.OfflineEvent{"one": offline("bob"), "two": offline("bob", "carol"), "many": offline(many...), "full": full} {
 		body := WebhookEncoder{}.Offline(e)
-		if err := checkOffline(schema, body); err != nil {
+		if err := checkBody(schema, body); err != nil {
 			t.Errorf("%s: %v: %s", name, err, body)
 		}
 		var got struct {
@@ -107,7 +112,7 @@ func TestOfflineEventsAreAsSpecified(t *testing.T) {
 // TestWhatIsNoOfflineEventIsFound: the check of the encoder can fail.
 func TestWhatIsNoOfflineEventIsFound(t *testing.T) {
 	t.Parallel()
-	schema := offlineSchema(t)
+	schema := webhookSchema(t, "message.offline", "message")
 	good := string(WebhookEncoder{}.Offline(offline("bob")))
 	for name, change := range map[string][2]string{
 		"a field more":            {`"recipient_id"`, `"x":1,"recipient_id"`},
@@ -125,7 +130,58 @@ func TestWhatIsNoOfflineEventIsFound(t *testing.T) {
 		if bad == good {
 			t.Errorf("%s: nothing changed", name)
 		}
-		if err := checkOffline(schema, []byte(bad)); err == nil {
+		if err := checkBody(schema, []byte(bad)); err == nil {
+			t.Errorf("%s: no error: %s", name, bad)
+		}
+	}
+}
+
+// notified is an event with a user.
+func notified(user domain.UserID, payload string) ports.NotificationEvent {
+	return ports.NotificationEvent{
+		Tenant: "tenant_0190d5b2-7c1e-7a3b-9f00-0123456789ad", User: user, Notification: domain.Notification{
+			ID: domain.NotificationID(uuid(5)), Topic: "orders", Payload: []byte(payload), CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC),
+		},
+	}
+}
+
+func TestANotificationEventSaysWhoseItIs(t *testing.T) {
+	t.Parallel()
+	const start = `{"type":"notification","tenant_id":"tenant_0190d5b2-7c1e-7a3b-9f00-0123456789ad",` +
+		`"notification_id":"notif_0190d5b2-7c1e-7a3b-9f00-012345678905","topic":"orders","payload":{"<&>":[1e2]},"user_id":`
+	for want, user := range map[string]domain.UserID{`"d\"é"`: `d"é`, `null`: ""} {
+		want = start + want + `,"created_at":"2026-01-02T03:04:05.678Z"}`
+		if diff := cmp.Diff(want, string(WebhookEncoder{}.Notification(notified(user, `{"<&>":[1e2]}`)))); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestNotificationEventsAreAsSpecified(t *testing.T) {
+	t.Parallel()
+	schema := webhookSchema(t, "notification")
+	full := notified(domain.UserID(strings.Repeat("é", 128)), `{"a":{"b":[1,"`+strings.Repeat("x", 16000)+`"]}}`)
+	full.Notification.Topic = strings.Repeat("\U0001F600", 128)
+	for name, e := range map[string]ports.NotificationEvent{"full": full, "of the backend": notified("", "{}")} {
+		if err := checkBody(schema, WebhookEncoder{}.Notification(e)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good := string(WebhookEncoder{}.Notification(notified("bob", "{}")))
+	for name, change := range map[string][2]string{
+		"a field more":      {`"topic"`, `"x":1,"topic"`},
+		"no payload":        {`"payload":{},`, ``},
+		"a payload of none": {`"payload":{}`, `"payload":null`},
+		"no user":           {`"user_id":"bob",`, ``},
+		"an empty user":     {`"bob"`, `""`},
+		"another type":      {`"notification",`, `"notify",`},
+		"another id":        {`"notif_`, `"evt_`},
+	} {
+		bad := strings.Replace(good, change[0], change[1], 1)
+		if bad == good {
+			t.Errorf("%s: nothing changed", name)
+		}
+		if err := checkBody(schema, []byte(bad)); err == nil {
 			t.Errorf("%s: no error: %s", name, bad)
 		}
 	}

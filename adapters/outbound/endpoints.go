@@ -38,6 +38,13 @@ func (s *endpoints) take(k key) *endpoint {
 	return e
 }
 
+// remember notes an outcome of which no call was made.
+func (s *endpoints) remember(k key, out ports.Outcome) {
+	e := s.take(k)
+	defer s.give(e)
+	e.remember(out)
+}
+
 // dropOldest keeps the number down. Endpoints in use stay: their places must go on to count.
 func (s *endpoints) dropOldest() {
 	for at := s.recent.Back(); at != nil && len(s.byKey) > maxEndpoints; {

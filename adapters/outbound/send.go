@@ -24,7 +24,9 @@ func (c *Client) Send(ctx context.Context, a ports.Attempt) ports.Outcome {
 func (c *Client) send(ctx context.Context, k key, a ports.Attempt) verdict {
 	req, cause, err := c.webhook(a)
 	if err != nil {
-		return unsendable(cause, err)
+		v := unsendable(cause, err)
+		c.endpoints.remember(k, v.Outcome) // nobody was called: that is how the endpoint is doing
+		return v
 	}
 	at, v := c.enter(ctx, k, a.Patience)
 	if at.endpoint == nil {

@@ -36,35 +36,75 @@ func (s *Store) Claim(ctx context.Context, q ports.ClaimQuery) (claims []ports.C
 	return nil, 0, nil
 }
 
-// due finds the tenants that have a due job and may have another one under way, and how long until there will be one.
+// due finds the tenants that have a job to be handed out and may have another one under way, and how long until there
+// will be one.
 func (s *Store) due(ctx context.Context, q ports.ClaimQuery) (tenants []int64, next time.Duration, err error) {
-	now := s.steady.now()
-	first := int64(math.MaxInt64)
+	look := look{query: q, now: s.steady.now(), first: math.MaxInt64}
 	err = s.read(ctx, func(c *conn) error {
-		return c.query(tenantsOf+` SELECT t.number, t.id,
+		var resting []line
+		err := c.query(tenantsOf+` SELECT t.number, t.id,
 			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number),
 			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2),
 			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2)
-			FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(string(q.Lane), now), func(r row) error {
+			FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(string(q.Lane), look.now), func(r row) error {
+			found := line{tenant: r.int(0), ready: r.int(2), held: r.int(3), ends: r.int(4)}
 			if slices.Contains(q.Except, domain.TenantID(r.text(1))) {
-				return nil
-			}
-			ready, held := r.int(2), r.int(3)
-			switch {
-			case ready > now:
-				first = min(first, ready)
-			case held >= int64(q.PerTenant):
-				first = min(first, r.int(4)) // when the first of its leases ends
-			default:
-				tenants = append(tenants, r.int(0))
+				resting = append(resting, found)
+			} else {
+				look.at(found)
 			}
 			return nil
 		})
+		if err != nil || q.Life <= 0 {
+			return err
+		}
+		for _, found := range resting {
+			ready, some, err := endOfLife(c, q, found.tenant, look.now)
+			if err != nil {
+				return err
+			}
+			if found.ready = ready; some {
+				look.at(found)
+			}
+		}
+		return nil
 	})
-	if first == math.MaxInt64 {
-		return tenants, 0, err
+	if look.first == math.MaxInt64 {
+		return look.tenants, 0, err
 	}
-	return tenants, duration(first - now), err
+	return look.tenants, duration(look.first - look.now), err
+}
+
+// line is what a tenant has in a lane: when the first job is ready, how many are held, when the first lease of them ends.
+type line struct{ tenant, ready, held, ends int64 }
+
+// look gathers what a look at the lines finds.
+type look struct {
+	query   ports.ClaimQuery
+	now     int64
+	tenants []int64
+	first   int64 // when there will be a job of the others
+}
+
+func (l *look) at(q line) {
+	switch {
+	case q.ready > l.now:
+		l.first = min(l.first, q.ready)
+	case q.held >= int64(l.query.PerTenant):
+		l.first = min(l.first, q.ends)
+	default:
+		l.tenants = append(l.tenants, q.tenant)
+	}
+}
+
+// endOfLife is when the first of a resting tenant's jobs is old enough to be given up: now, when it has been for long.
+// One that is held is so at the end of its lease at the earliest.
+func endOfLife(c *conn, q ports.ClaimQuery, tenant, now int64) (ready int64, some bool, err error) {
+	_, err = c.first(`SELECT coalesce(min(free, held), free, held) FROM (SELECT
+		(SELECT min(created) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND (fence IS NULL OR ready <= ?2)) + ?4 AS free,
+		(SELECT min(max(created + ?4, ready)) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND fence IS NOT NULL AND ready > ?2) AS held)`,
+		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.int(0), !r.null(0) })
+	return ready, some, err
 }
 
 func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
@@ -73,7 +113,8 @@ func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisec
 type share struct {
 	number int64
 	id     domain.TenantID
-	left   int // jobs it may have yet
+	left   int  // jobs it may have yet
+	rests  bool // it has those alone that are to be given up
 }
 
 // claim takes due jobs of these tenants in turn. All have the same fence.
@@ -91,8 +132,9 @@ func (t *tx) claim(q ports.ClaimQuery, tenants []int64) (claims []ports.Claim, e
 	for len(shares) > 0 && len(claims) < q.Limit {
 		left := q.Limit - len(claims)
 		each := max(1, left/len(shares))
-		var again []share
-		for _, s := range shares[:min(left, len(shares))] {
+		first := min(left, len(shares))
+		again := slices.Clone(shares[first:]) // who may come to nothing in this round comes first in the next
+		for _, s := range shares[:first] {
 			taken, err := t.take(q, s, min(each, s.left), now, fence)
 			if err != nil {
 				return nil, err
@@ -114,24 +156,31 @@ func (w *writer) inTurn(lane domain.Lane, tenants []int64) []int64 {
 	return slices.Concat(tenants[next:], tenants[:next])
 }
 
-// shares are those of the first tenants that have a due job and may have one more under way, as many as there are jobs
-// to be given.
+// shares are those of the first tenants that have a job to be handed out and may have one more under way, as many as
+// there are jobs to be given.
 func (t *tx) shares(q ports.ClaimQuery, tenants []int64, now int64) (shares []share, err error) {
 	for _, tenant := range tenants {
 		if len(shares) == q.Limit {
 			break
 		}
+		s := share{number: tenant}
+		var ready int64
+		some := false
 		_, err := t.conn.first(`SELECT t.id,
 			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND fence IS NOT NULL AND ready > ?2),
 			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = ?3)
 			FROM tenants t WHERE t.number = ?3 AND t.deleted IS NULL`, args(string(q.Lane), now, tenant), func(r row) {
-			left := q.PerTenant - int(r.int(1))
-			if left > 0 && !r.null(2) && r.int(2) <= now {
-				shares = append(shares, share{tenant, domain.TenantID(r.text(0)), left})
-			}
+			s.id, s.left, ready, some = domain.TenantID(r.text(0)), q.PerTenant-int(r.int(1)), r.int(2), !r.null(2)
+			s.rests = slices.Contains(q.Except, s.id)
 		})
+		if some && s.rests {
+			ready, some, err = endOfLife(t.conn, q, tenant, now)
+		}
 		if err != nil {
 			return nil, err
+		}
+		if some && s.left > 0 && ready <= now {
+			shares = append(shares, s)
 		}
 	}
 	return shares, nil
@@ -146,14 +195,26 @@ func (t *tx) nextFence() (fence int64, err error) {
 	return fence, err
 }
 
-// take claims up to n of a tenant's due jobs.
+const (
+	claimColumns = jobColumns + ", id, attempts"
+	dueJobs      = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND ready <= ?3
+		ORDER BY ready, id LIMIT 0 + ?4`
+	agedJobs = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND created <= ?3 - ?5
+		AND (fence IS NULL OR ready <= ?3) ORDER BY created, id LIMIT 0 + ?4`
+)
+
+// take claims up to n of a tenant's jobs.
 func (t *tx) take(q ports.ClaimQuery, of share, n int, now, fence int64) (claims []ports.Claim, err error) {
+	query, values := dueJobs, args(string(q.Lane), of.number, now, int64(n))
+	if of.rests {
+		query, values = agedJobs, append(values, q.Life.Milliseconds())
+	}
 	ahead := t.w.store.steady.ahead()
-	err = t.conn.query("SELECT "+jobColumns+`, id, attempts FROM outbox WHERE lane = ? AND tenant = ? AND ready <= ?
-		ORDER BY ready, id LIMIT 0 + ?`, args(string(q.Lane), of.number, now, int64(n)), func(r row) error {
+	err = t.conn.query(query, values, func(r row) error {
 		c := ports.Claim{Job: scanJob(r, ahead), Tenant: of.id, Fence: fence}
 		copy(c.ID[:], r.blob(jobWidth))
 		c.Attempts = int(r.int(jobWidth + 1))
+		c.Age = duration(now - r.int(jobCreated))
 		claims = append(claims, c)
 		return nil
 	})

@@ -1,8 +1,18 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"database/sql/driver"
+	"errors"
 
-const letterColumns = jobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, last_attempt, error, number"
+	"github.com/chatapi/chatapi/domain"
+)
+
+const (
+	letterColumns = jobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, attempted, error, at, number," +
+		" (SELECT n.topic FROM notifications n WHERE n.tenant = dead_letters.tenant AND n.id = dead_letters.notification)"
+	// lettersOf is one of the two lists of a tenant's dead letters, each along an index of its own.
+	lettersOf = "SELECT " + letterColumns + " FROM dead_letters WHERE tenant = ? AND notification "
+)
 
 // scanLetter reads letterColumns. The times of dead letters are those of the day.
 func scanLetter(r row) (letter domain.DeadLetter, number int64) {
@@ -13,22 +23,26 @@ func scanLetter(r row) (letter domain.DeadLetter, number int64) {
 	letter.Job.Attempts = int(rest.int(2))
 	letter.User = domain.UserID(rest.text(3))
 	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.int(4), rest.int(5), int(rest.int(6))
-	letter.LastAttemptAt, letter.Error = rest.time(7), rest.text(8)
-	return letter, rest.int(9)
+	letter.LastAttemptAt, letter.Error, letter.At = rest.time(7), rest.text(8), rest.time(9)
+	letter.Topic = rest.text(11)
+	return letter, rest.int(10)
 }
 
 // DeadLetters implements ports.DeadLetterReader.
-func (r *reader) DeadLetters(limit int) ([]domain.DeadLetter, error) {
+func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error) {
 	if err := r.source.ready(); err != nil || limit <= 0 {
 		return nil, err
 	}
+	query := lettersOf + "IS NULL ORDER BY number DESC LIMIT 0 + ?"
+	if notifications {
+		query = lettersOf + "IS NOT NULL ORDER BY number DESC LIMIT 0 + ?"
+	}
 	var letters []domain.DeadLetter
-	err := r.conn.query("SELECT "+letterColumns+" FROM dead_letters WHERE tenant = ? ORDER BY number DESC LIMIT 0 + ?",
-		args(r.tenant, int64(limit)), func(row row) error {
-			letter, _ := scanLetter(row)
-			letters = append(letters, letter)
-			return nil
-		})
+	err := r.conn.query(query, args(r.tenant, int64(limit)), func(row row) error {
+		letter, _ := scanLetter(row)
+		letters = append(letters, letter)
+		return nil
+	})
 	return letters, err
 }
 
@@ -37,32 +51,111 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	job := letter.Job
-	return t.put(`INSERT INTO dead_letters (tenant, id, job, event, lane, room, message, created, due, step, after, through,
-		job_attempts, once, user, from_seq, to_seq, attempts, last_attempt, error)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		t.tenant, letter.ID[:], job.ID[:], job.Event[:], string(job.Lane), job.Room[:], job.Message[:], millis(job.CreatedAt),
-		millis(job.Due), int64(job.Step), job.From, job.Through, int64(job.Attempts), boolNumber(job.Once),
-		textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq, int64(letter.Attempts), timeOrNull(letter.LastAttemptAt),
-		letter.Error)
+	values := append(jobValues(letter.Job, 0), args(
+		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
+		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)
+	err := t.put("INSERT INTO dead_letters ("+jobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
+		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
+	if err != nil {
+		return err
+	}
+	kept, err := t.countLetters(t.tenant, 1)
+	for ; err == nil && kept > domain.DeadLettersKept; kept-- {
+		err = t.dropOldest()
+	}
+	return err
+}
+
+// countLetters keeps how many there are of a tenant: to count them whenever one is added would take as long as all the
+// rest of a settlement.
+func (t *tx) countLetters(tenant, more int64) (kept int64, err error) {
+	if err := t.put("UPDATE tenants SET dead_letters = dead_letters + ? WHERE number = ?", more, tenant); err != nil {
+		return 0, err
+	}
+	_, err = t.conn.first("SELECT dead_letters FROM tenants WHERE number = ?", args(tenant), func(r row) { kept = r.int(0) })
+	return kept, err
+}
+
+// dropOldest removes the oldest of the tenant's, of messages on sockets first: users make those, and lose nothing by it.
+func (t *tx) dropOldest() error {
+	var number int64
+	var of domain.NotificationID
+	found, err := t.conn.first(`SELECT number, notification FROM dead_letters WHERE number = coalesce(
+		(SELECT min(number) FROM dead_letters WHERE tenant = ?1 AND lane = 'socket' AND room IS NOT NULL),
+		min(coalesce((SELECT min(number) FROM dead_letters WHERE tenant = ?1 AND notification IS NULL), 9223372036854775807),
+			coalesce((SELECT min(number) FROM dead_letters WHERE tenant = ?1 AND notification IS NOT NULL), 9223372036854775807)))`,
+		args(t.tenant), func(r row) {
+			number = r.int(0)
+			copy(of[:], r.blob(1))
+		})
+	if err != nil || !found {
+		return err
+	}
+	return t.removeLetter(number, of)
+}
+
+func (t *tx) removeLetter(number int64, of domain.NotificationID) error {
+	if err := t.put("DELETE FROM dead_letters WHERE number = ? AND tenant = ?", number, t.tenant); err != nil {
+		return err
+	}
+	t.waitsNoMore(of)
+	_, err := t.countLetters(t.tenant, -1)
+	return err
+}
+
+// GrowDeadLetter implements ports.OutboxWriter. A run that has grown is the newest letter.
+func (t *tx) GrowDeadLetter(letter domain.DeadLetter) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	before, number, err := t.letter(`tenant = ? AND user = ? AND room = ? AND lane = 'socket'`,
+		t.tenant, string(letter.User), letter.Job.Room[:])
+	if errors.Is(err, domain.ErrLetterNotFound) {
+		return t.AddDeadLetter(letter)
+	}
+	if err == nil {
+		err = t.removeLetter(number, domain.NotificationID{})
+	}
+	if err != nil {
+		return err
+	}
+	return t.AddDeadLetter(grown(before, letter))
+}
+
+// grown is a letter that covers the run of another one too.
+func grown(before, now domain.DeadLetter) domain.DeadLetter {
+	both := before
+	both.FromSeq, both.ToSeq = min(before.FromSeq, now.FromSeq), max(before.ToSeq, now.ToSeq)
+	both.Attempts, both.Error = now.Attempts, now.Error
+	if now.LastAttemptAt.After(before.LastAttemptAt) {
+		both.LastAttemptAt = now.LastAttemptAt
+	}
+	if now.At.After(before.At) {
+		both.At = now.At
+	}
+	return both
 }
 
 // TakeDeadLetter implements ports.OutboxWriter.
-func (t *tx) TakeDeadLetter(id domain.DeadLetterID) (letter domain.DeadLetter, err error) {
+func (t *tx) TakeDeadLetter(id domain.DeadLetterID) (domain.DeadLetter, error) {
 	if err := t.ready(); err != nil {
 		return domain.DeadLetter{}, err
 	}
-	var number int64
-	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE tenant = ? AND id = ?", args(t.tenant, id[:]),
-		func(r row) { letter, number = scanLetter(r) })
-	if err == nil && !found {
-		err = domain.ErrLetterNotFound
-	}
+	letter, number, err := t.letter("tenant = ? AND id = ?", t.tenant, id[:])
 	if err == nil {
-		err = t.put("DELETE FROM dead_letters WHERE number = ? AND tenant = ?", number, t.tenant)
+		err = t.removeLetter(number, letter.Job.Notification)
 	}
 	if err != nil {
 		return domain.DeadLetter{}, err
 	}
 	return letter, nil
+}
+
+// letter finds the only one of a condition.
+func (t *tx) letter(where string, values ...driver.Value) (letter domain.DeadLetter, number int64, err error) {
+	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = scanLetter(r) })
+	if err == nil && !found {
+		err = domain.ErrLetterNotFound
+	}
+	return letter, number, err
 }

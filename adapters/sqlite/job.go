@@ -45,7 +45,9 @@ func (w *writer) call(j *job, t *tx) (err error) {
 			w.undo(t, nil)
 		}
 	}()
-	err = j.run(t)
+	if err = j.run(t); err == nil && t.failure() == nil {
+		err = t.finish()
+	}
 	returned = true
 	return err
 }

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
+	"time"
 
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -23,24 +25,25 @@ func (t *tx) Enqueue(job domain.Job) error {
 	if err := t.ready(); err != nil {
 		return err
 	}
-	ahead := t.w.store.steady.ahead()
-	due := millis(job.Due) + ahead
 	t.w.clockwork.used = true
-	added, err := t.remove(`INSERT INTO outbox (tenant, id, event, lane, room, message, created, due, ready, step, after,
-		through, attempts, once) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`,
-		t.tenant, job.ID[:], job.Event[:], string(job.Lane), job.Room[:], job.Message[:], millis(job.CreatedAt)+ahead, due, due,
-		int64(job.Step), job.From, job.Through, int64(job.Attempts), boolNumber(job.Once))
+	ahead := t.w.store.steady.ahead()
+	values := append(args(t.tenant, job.ID[:], int64(job.Attempts), millis(job.Due)+ahead), jobValues(job, ahead)...)
+	added, err := t.remove("INSERT INTO outbox (tenant, id, attempts, ready, "+jobColumns+`)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`, values...)
 	if err == nil && added == 0 {
 		err = domain.ErrIdempotency
 	}
 	return err
 }
 
-func boolNumber(b bool) int64 {
-	if b {
-		return 1
+// WaitingJobs implements ports.JobReader.
+func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err error) {
+	if err := r.source.ready(); err != nil || limit <= 0 {
+		return 0, err
 	}
-	return 0
+	_, err = r.conn.first("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE lane = ? AND tenant = ? LIMIT 0 + ?)",
+		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.int(0)) })
+	return waiting, err
 }
 
 // Settle implements ports.Outbox.
@@ -82,6 +85,9 @@ func (t *tx) settle(s ports.Settlement) (stands bool, err error) {
 	if s.Dead != nil {
 		err = t.AddDeadLetter(*s.Dead)
 	}
+	if s.Again == nil {
+		t.waitsNoMore(s.Notification)
+	}
 	return true, err
 }
 
@@ -91,10 +97,12 @@ func (t *tx) end(s ports.Settlement) (n int64, err error) {
 		return t.remove("DELETE FROM outbox WHERE tenant = ? AND id = ? AND fence = ?", t.tenant, s.ID[:], s.Fence)
 	}
 	t.w.clockwork.used = true
-	due := millis(s.Again.Due) + t.w.store.steady.ahead()
-	return t.remove(`UPDATE outbox SET step = ?, after = ?, through = ?, attempts = ?, due = ?, ready = ?, fence = NULL
-		WHERE tenant = ? AND id = ? AND fence = ?`,
-		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), due, due, t.tenant, s.ID[:], s.Fence)
+	ahead := t.w.store.steady.ahead()
+	due := millis(s.Again.Due) + ahead
+	return t.remove(`UPDATE outbox SET step = ?, after = ?, through = ?, attempts = ?, last_attempt = ?, last_error = ?,
+		due = ?, ready = ?, fence = NULL WHERE tenant = ? AND id = ? AND fence = ?`,
+		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), aheadOrNull(s.Again.LastAttemptAt, ahead),
+		s.Again.LastError, due, due, t.tenant, s.ID[:], s.Fence)
 }
 
 // lanesOf goes from lane to lane, tenantsOf from tenant to tenant of a lane: by the index, whatever waits in between.
@@ -147,20 +155,57 @@ func (s *Store) laneStats(c *conn, lane string) (stats ports.OutboxStats, err er
 	return stats, err
 }
 
-// jobColumns are those that the outbox and dead letters have in common.
-const jobColumns = "event, lane, room, message, created, due, step, after, through, once"
+// jobColumns are those that the outbox and dead letters have in common, jobWidth is their number.
+const (
+	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once"
+	jobWidth   = 14
+	jobCreated = 6 // of them
+)
 
-// scanJob reads jobColumns; behind is how far the time of day is behind the times of the row.
-func scanJob(r row, behind int64) domain.Job {
+// jobValues are those of jobColumns; ahead is how far the times of the row are before the time of day.
+func jobValues(j domain.Job, ahead int64) []driver.Value {
+	return args(
+		j.Event[:], string(j.Lane), idOrNull(j.Room), idOrNull(j.Message), idOrNull(j.Notification), idOrNull(j.Subscription),
+		millis(j.CreatedAt)+ahead, millis(j.Due)+ahead, int64(j.Step), j.From, j.Through, aheadOrNull(j.LastAttemptAt, ahead),
+		j.LastError, boolNumber(j.Once),
+	)
+}
+
+// scanJob reads jobColumns.
+func scanJob(r row, ahead int64) domain.Job {
 	j := domain.Job{
-		Lane: domain.Lane(r.text(1)), CreatedAt: fromMillis(r.int(4) - behind), Due: fromMillis(r.int(5) - behind),
-		Step: int(r.int(6)), From: r.text(7), Through: r.text(8), Once: r.int(9) != 0,
+		Lane: domain.Lane(r.text(1)), CreatedAt: fromMillis(r.int(jobCreated) - ahead), Due: fromMillis(r.int(7) - ahead),
+		Step: int(r.int(8)), From: r.text(9), Through: r.text(10), LastError: r.text(12), Once: r.int(13) != 0,
 	}
 	copy(j.Event[:], r.blob(0))
 	copy(j.Room[:], r.blob(2))
 	copy(j.Message[:], r.blob(3))
+	copy(j.Notification[:], r.blob(4))
+	copy(j.Subscription[:], r.blob(5))
+	if !r.null(11) {
+		j.LastAttemptAt = fromMillis(r.int(11) - ahead)
+	}
 	return j
 }
 
-// jobWidth is the number of jobColumns.
-const jobWidth = 10
+// idOrNull is for ids that a row may be without.
+func idOrNull[ID ~[16]byte](id ID) any {
+	if id == (ID{}) {
+		return nil
+	}
+	return id[:]
+}
+
+func aheadOrNull(t time.Time, ahead int64) any {
+	if t.IsZero() {
+		return nil
+	}
+	return millis(t) + ahead
+}
+
+func boolNumber(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}

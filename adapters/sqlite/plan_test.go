@@ -79,6 +79,7 @@ func useEverything(t *testing.T) interface {
 		return firstError(reading(tx), e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11)
 	})
 	useOutbox(t, s, room.ID)
+	useNotifications(t, s, room.ID)
 	see(t, s, "old", now.AddDate(-30, 0, 0))
 	_, e12 := s.Sweep(ctx)
 	api := ports.NewKey{Key: domain.Key{ID: "key_1", Kind: domain.APIKey, Tenant: tenant, CreatedAt: now}}

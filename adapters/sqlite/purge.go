@@ -49,7 +49,13 @@ func (p *purge) next() (bool, error) {
 	if err == nil && found {
 		return true, p.tombstone(tombstone)
 	}
-	return false, err
+	if err != nil {
+		return false, err
+	}
+	if found, err := p.oldLetter(); err != nil || found {
+		return found, err
+	}
+	return p.oldNotification()
 }
 
 func (p *purge) one(query string, values ...driver.Value) (number int64, found bool, err error) {
@@ -73,7 +79,7 @@ func (p *purge) spend(query string, values ...driver.Value) error {
 	return err
 }
 
-// tenant removes what hangs on rooms, then on users, then on the tenant, and the tenant last.
+// tenant removes what hangs on rooms, then on users, then on notifications, then on the tenant, and the tenant last.
 func (p *purge) tenant(tenant int64) error {
 	for p.left > 0 {
 		room, found, err := p.one("SELECT number FROM rooms WHERE tenant = ? LIMIT 1", tenant)
@@ -97,6 +103,15 @@ func (p *purge) tenant(tenant int64) error {
 		}
 		if err := p.user(tenant, user); err != nil {
 			return err
+		}
+	}
+	for p.left > 0 {
+		found, err := p.notificationBy("tenant = ? ORDER BY id", tenant)
+		if err != nil {
+			return err
+		}
+		if !found {
+			break
 		}
 	}
 	return p.rest(tenant)
@@ -164,6 +179,7 @@ func (p *purge) user(tenant, user int64) error {
 func (p *purge) rest(tenant int64) error {
 	for _, of := range []struct{ table, key string }{
 		{"outbox", "(tenant, id)"}, {"dead_letters", "(number)"}, {"idempotency", "(tenant, user, key)"},
+		{"subscriptions", "(number)"}, {"notice_places", "(tenant)"},
 		{"usage", "(tenant, month)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
 	} {
 		if err := p.rows(of.table, of.key, "tenant = ?", tenant); err != nil {

@@ -94,7 +94,7 @@ func (p *purge) calls(tenant int64, room domain.RoomID) error {
 	if err := p.rows("outbox", "(tenant, id)", "tenant = ? AND room = ?", tenant, room[:]); err != nil {
 		return err
 	}
-	return p.rows("dead_letters", "(number)", "tenant = ? AND room = ?", tenant, room[:])
+	return p.roomLetters(tenant, room)
 }
 
 // tombstone removes the last of a room, when every device that could still ask for it has been forgotten: also what was

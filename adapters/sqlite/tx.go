@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
+	"slices"
 
 	"github.com/chatapi/chatapi/domain"
 )
@@ -16,6 +17,13 @@ type tx struct {
 	firstEvent int   // of the batch's events, where this job's begin
 	failed     error // a write failed half-way: the job cannot be kept, whatever its closure makes of the error
 	done       bool
+	settled    []settled // notifications that somebody has ceased to wait for
+}
+
+// settled is a notification of a tenant's.
+type settled struct {
+	tenant int64
+	id     domain.NotificationID
 }
 
 // errTxDone is a use of a Reader or Tx after its closure has returned.
@@ -90,6 +98,37 @@ func (t *tx) remove(query string, args ...driver.Value) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected()
+}
+
+// returning is write for the rows it changed.
+func (t *tx) returning(query string, args []driver.Value, each func(row) error) error {
+	if err := t.save(); err != nil {
+		return err
+	}
+	err := t.w.conn.query(query, args, each)
+	if err != nil {
+		t.failed = err
+	}
+	return err
+}
+
+// waitsNoMore has a notification released at the end of the unit of work, unless somebody else waits for it by then. Not
+// before: what was a dead letter may be a job again, and what was a recipient a dead letter.
+func (t *tx) waitsNoMore(id domain.NotificationID) {
+	if of := (settled{t.tenant, id}); !id.IsZero() && !slices.Contains(t.settled, of) {
+		t.settled = append(t.settled, of)
+	}
+}
+
+// finish does what is left to the end of a unit of work.
+func (t *tx) finish() error {
+	for _, of := range t.settled {
+		t.tenant = of.tenant
+		if err := t.releaseNotification(of.id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // emit adds an event of a room to what is published after the commit.

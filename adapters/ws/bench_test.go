@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"fmt"
 	"net"
 	"runtime"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/ports"
 )
 
@@ -17,12 +19,16 @@ const (
 )
 
 // BenchmarkFanoutWrite is what a delivery costs this process: an iteration brings one frame to 1,000 loopback sockets,
-// whose clients run in another process. "floor" is a bare write(2) for each frame on the same kind of connections.
+// whose clients run in another process. "floor" is a bare write(2) for each frame on the same kind of connections; with
+// "ack=auto" each write is told to the application, which keeps it until its next flush.
 func BenchmarkFanoutWrite(b *testing.B) {
 	b.Run("floor", benchFloor)
-	b.Run("one frame a write", func(b *testing.B) { benchFanout(b, 1) })
-	b.Run("4 frames at once", func(b *testing.B) { benchFanout(b, 4) })
-	b.Run("16 frames at once", func(b *testing.B) { benchFanout(b, 16) })
+	for _, ack := range []string{"", "ack=auto"} {
+		name := strings.TrimSuffix(", "+ack, ", ")
+		b.Run("one frame a write"+name, func(b *testing.B) { benchFanout(b, 1, ack) })
+		b.Run("4 frames at once"+name, func(b *testing.B) { benchFanout(b, 4, ack) })
+		b.Run("16 frames at once"+name, func(b *testing.B) { benchFanout(b, 16, ack) })
+	}
 }
 
 // cpuTime is the processor time this process has used.
@@ -41,10 +47,11 @@ func report(b *testing.B, cpu time.Duration) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func benchFanout(b *testing.B, burst int) {
+func benchFanout(b *testing.B, burst int, ack string) {
 	f := newFixture(b)
-	startReaders(b, strings.TrimPrefix(f.listen(b), "ws://"), benchSockets)
-	frame := event(1, benchPayload)
+	f.rooms.confirmed = application.NewDelivery(nil, nil, wallClock{}, f.log)
+	startReadersWith(b, strings.TrimPrefix(f.listen(b), "ws://"), benchSockets, ack)
+	frame := inRoom(knownRoom, 1, 1, benchPayload)
 	eventually(b, "greeted", func() bool { return f.stats.frames.Load() >= 2*benchSockets })
 	sinks := make([]ports.Sink, benchSockets)
 	for n := range sinks {
@@ -109,4 +116,24 @@ func benchFloor(b *testing.B) {
 	}
 	b.StopTimer()
 	report(b, cpuTime()-before)
+}
+
+// BenchmarkPush is what a frame costs on its way through the queue, the write left out.
+func BenchmarkPush(b *testing.B) {
+	for _, auto := range []bool{false, true} {
+		b.Run(fmt.Sprintf("auto %v", auto), func(b *testing.B) {
+			s := &Session{h: newHandler(&Handler{}), writing: true} // so that no flusher is asked for
+			s.peer = &fakePeer{confirmed: application.NewDelivery(nil, nil, wallClock{}, s.h.log)}
+			if auto {
+				s.auto = &autoAck{}
+			}
+			frame := inRoom(knownRoom, 1, 1, benchPayload)
+			b.ReportAllocs()
+			for b.Loop() {
+				s.Push(frame)
+				s.wrote(len(frame.Bytes))
+				s.writing = true
+			}
+		})
+	}
 }

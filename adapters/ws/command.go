@@ -28,6 +28,9 @@ type fields struct {
 	Rooms    []standing `json:"rooms"`
 	Cursor   string     `json:"cursor"`
 	Token    string     `json:"token"`
+
+	NotificationID  string   `json:"notification_id"`
+	NotificationIDs []string `json:"notification_ids"`
 }
 
 // standing is where a returning client says it stands in a room.
@@ -77,6 +80,33 @@ func (f *fields) room() (domain.RoomID, error) {
 	}
 	return id, nil
 }
+
+// notifications are those a command is about, one or several. An id that no notification can have is answered as one that
+// does not exist.
+func (f *fields) notifications() ([]domain.NotificationID, error) {
+	named := f.NotificationIDs
+	switch {
+	case f.NotificationID != "" && len(named) > 0:
+		return nil, domain.Invalid("notification_ids", "send notification_id or notification_ids, not both")
+	case f.NotificationID != "":
+		named = []string{f.NotificationID}
+	case len(named) == 0:
+		return nil, domain.Invalid("notification_id", "notification_id is required, or notification_ids")
+	case len(named) > maxNotifications:
+		return nil, domain.Invalid("notification_ids", "notification_ids has at most %d ids", maxNotifications)
+	}
+	ids := make([]domain.NotificationID, len(named))
+	for i, text := range named {
+		if text == "" {
+			return nil, domain.Invalid("notification_ids", "an id is empty")
+		}
+		ids[i], _ = domain.ParseNotificationID(text)
+	}
+	return ids, nil
+}
+
+// maxNotifications is how many one notification.ack names.
+const maxNotifications = 100
 
 // receipt is the room and the message number up to which a client confirms something.
 func (f *fields) receipt() (domain.RoomID, int64, error) {

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/gorilla/websocket"
+
+	"github.com/chatapi/chatapi/domain"
 )
 
 var (
@@ -97,11 +99,28 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 		{"subscribe to a strange room", `{"type":"subscribe","request_id":"12","room_id":"` + strange + `"}`,
 			failed("12", "AUTHORIZATION_ERROR", "You are not a member of this room", "")},
 		{"ping", `{"type":"ping"}`, map[string]any{"type": "pong"}},
+		{"a notification's ack", `{"type":"notification.ack","request_id":"n1","notification_id":"` + knownNotice.String() + `"}`,
+			map[string]any{"type": "reply", "request_id": "n1", "data": map[string]any{"success": true}}},
+		{"a notification's ack, in data, unasked", `{"type":"notification.ack","data":{"notification_id":"` + knownNotice.String() + `"}}`, nil},
+		{"ack of no notification", `{"type":"notification.ack","request_id":"n2","notification_id":"` + domain.NotificationID{9}.String() + `"}`,
+			failed("n2", "NOT_FOUND", "Not found", "")},
+		{"ack of an impossible notification", `{"type":"notification.ack","request_id":"n3","notification_id":"` + room + `"}`,
+			failed("n3", "NOT_FOUND", "Not found", "")},
+		{"a notification's ack of nothing", `{"type":"notification.ack","request_id":"n4"}`,
+			failed("n4", "VALIDATION_ERROR", "notification_id is required, or notification_ids", "notification_id")},
+		{"acks of several notifications", `{"type":"notification.ack","request_id":"n6","notification_ids":["` + knownNotice.String() + `"]}`,
+			map[string]any{"type": "reply", "request_id": "n6", "data": map[string]any{"success": true}}},
+		{"an ack and acks of notifications", `{"type":"notification.ack","request_id":"n7","notification_id":"x","notification_ids":["x"]}`,
+			failed("n7", "VALIDATION_ERROR", "send notification_id or notification_ids, not both", "notification_ids")},
+		{"acks of too many notifications", `{"type":"notification.ack","request_id":"n8","notification_ids":[` + strings.Repeat(`"x",`, 100) + `"x"]}`,
+			failed("n8", "VALIDATION_ERROR", "notification_ids has at most 100 ids", "notification_ids")},
+		{"a notification's id of the wrong type", `{"type":"notification.ack","request_id":"n5","notification_id":5}`,
+			failed("n5", "VALIDATION_ERROR", "notification_id must be a string", "notification_id")},
 		{"ping with an id", `{"type":"ping","request_id":"13"}`, map[string]any{"type": "pong", "request_id": "13"}},
 		{"late resume", `{"type":"resume","request_id":"14","epoch":"e","rooms":[]}`,
 			failed("14", "VALIDATION_ERROR", "resume is the first frame, after ?resume=1, and no other", "type")},
 		{"unknown type", `{"type":"dance","request_id":"15"}`,
-			failed("15", "VALIDATION_ERROR", "unknown type; known are send_message, ack, read, typing.start, typing.stop, subscribe, resume, auth, ping", "type")},
+			failed("15", "VALIDATION_ERROR", "unknown type; known are send_message, ack, read, notification.ack, typing.start, typing.stop, subscribe, resume, auth, ping", "type")},
 		{"no type", `{"request_id":"16"}`, failed("16", "VALIDATION_ERROR", "type is required", "type")},
 		{"a field of the wrong type", `{"type":"ack","request_id":"17","room_id":5,"seq":1}`,
 			failed("17", "VALIDATION_ERROR", "room_id must be a string", "room_id")},
@@ -114,6 +133,9 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 		{"the socket lives on after all this", `{"type":"ping","request_id":"19"}`, map[string]any{"type": "pong", "request_id": "19"}},
 	} {
 		c.say(test.frame)
+		if test.want == nil {
+			continue // the next answer is the next frame's
+		}
 		if diff := cmp.Diff(test.want, c.next()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
@@ -121,7 +143,8 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 	for _, want := range []string{"typing start", "typing stop", "renew "} {
 		f.rooms.peer(0).await(t, want)
 	}
-	if diff := cmp.Diff([]string{"phone/1/2", "read by phone/3/0", "read by phone/4/0"}, f.acks.acks); diff != "" {
+	notice := "alice's phone/" + knownNotice.String()
+	if diff := cmp.Diff([]string{"phone/1/2", "read by phone/3/0", "read by phone/4/0", notice, notice, notice}, f.acks.acks); diff != "" {
 		t.Errorf("acks (-want +got):\n%s", diff)
 	}
 }

@@ -30,6 +30,25 @@ func (Encoder) Event(e domain.Event) ports.Frame {
 	return f
 }
 
+// Again encodes a message that was sent before on the same socket: with the numbers it had then, as it reads now.
+func (Encoder) Again(m domain.Message) ports.Frame {
+	return ports.Frame{Room: m.Room, Seq: m.Seq, Kind: domain.EventMessage, User: m.Sender, Bytes: textFrame(func(dst []byte) []byte {
+		dst = api.AppendMessageFields(append(dst, `{"type":"message",`...), &m, m.FirstRev)
+		return append(dst, `,"redelivered":true}`...)
+	})}
+}
+
+// Notice encodes a notification.
+func (Encoder) Notice(n domain.Notification, again bool) ports.Frame {
+	return ports.Frame{Kind: domain.EventNotification, Notice: n.ID, Bytes: textFrame(func(dst []byte) []byte {
+		dst = api.AppendNotificationFields(append(dst, `{"type":"notification",`...), &n)
+		if again {
+			dst = append(dst, `,"redelivered":true`...)
+		}
+		return append(dst, '}')
+	})}
+}
+
 // Hint encodes something that is told and not kept.
 func (Encoder) Hint(h domain.Hint) ports.Frame {
 	return ports.Frame{Room: h.Room, Kind: h.Kind, User: h.User, Bytes: textFrame(func(dst []byte) []byte {

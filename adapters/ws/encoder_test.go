@@ -64,6 +64,44 @@ func TestEncoderMakesTheFramesOfTheContract(t *testing.T) {
 	}
 }
 
+func TestEncoderMakesTheFramesOfRedelivery(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2024, 5, 6, 7, 8, 9, 10_000_000, time.UTC)
+	id := knownRoom.String()
+	message := domain.Message{
+		ID: domain.MessageID{7}, Room: knownRoom, Sender: "bob", SenderType: domain.SenderUser, Seq: 3, FirstRev: 4, Rev: 9, Content: "edited",
+		CreatedAt: at, EditedAt: at,
+	}
+	fields := func(content string) string {
+		return `{"type":"message","message_id":"` + message.ID.String() + `","room_id":"` + id + `","sender_id":"bob","sender_type":"user","seq":3,"rev":4,` +
+			`"content":"` + content + `","meta":null,"created_at":"2024-05-06T07:08:09.010Z","edited_at":"2024-05-06T07:08:09.010Z"`
+	}
+	notice := domain.Notification{ID: knownNotice, Topic: `o"rders`, Payload: []byte(`{"n": 1}`), CreatedAt: at}
+	told := `{"type":"notification","notification_id":"` + knownNotice.String() + `","topic":"o\"rders","payload":{"n": 1},"created_at":"2024-05-06T07:08:09.010Z"`
+	for _, test := range []struct {
+		name  string
+		got   ports.Frame
+		want  string
+		knows ports.Frame
+	}{
+		{"a message again", Encoder{}.Again(message), fields("edited") + `,"redelivered":true}`,
+			ports.Frame{Room: knownRoom, Seq: 3, Kind: domain.EventMessage, User: "bob"}},
+		{"a deleted message again", Encoder{}.Again(message.Tombstone(at)), fields("") + `,"deleted_at":"2024-05-06T07:08:09.010Z","redelivered":true}`,
+			ports.Frame{Room: knownRoom, Seq: 3, Kind: domain.EventMessage, User: "bob"}},
+		{"a notification", Encoder{}.Notice(notice, false), told + `}`, ports.Frame{Kind: domain.EventNotification, Notice: knownNotice}},
+		{"a notification again", Encoder{}.Notice(notice, true), told + `,"redelivered":true}`,
+			ports.Frame{Kind: domain.EventNotification, Notice: knownNotice}},
+	} {
+		if diff := cmp.Diff(test.want, payload(t, test.got.Bytes)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+		test.got.Bytes = nil
+		if diff := cmp.Diff(test.knows, test.got); diff != "" {
+			t.Errorf("%s: what the fan-out must know (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
 func TestSyncCompleteAsksForConfirmationOnlyWhenThereIsSomethingToConfirm(t *testing.T) {
 	t.Parallel()
 	plain := Encoder{}.SyncComplete(ports.SyncReport{}).Bytes

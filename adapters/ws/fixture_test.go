@@ -185,15 +185,17 @@ type fakeFanout struct {
 	err   error // of Connect
 	start error // of Start
 	made  []*fakePeer
+
+	confirmed *application.Delivery // of the peers
 }
 
-func (f *fakeFanout) Connect(_ application.Caller, _ domain.DeviceID, sink ports.Sink) (peer, error) {
+func (f *fakeFanout) Connect(_ application.Caller, client application.Client, sink ports.Sink) (peer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return nil, f.err
 	}
-	p := &fakePeer{sink: sink, start: f.start, events: make(chan string, 8)}
+	p := &fakePeer{client: client, sink: sink, start: f.start, confirmed: f.confirmed, events: make(chan string, 8)}
 	f.made = append(f.made, p)
 	return p, nil
 }
@@ -209,9 +211,15 @@ func (f *fakeFanout) peer(n int) *fakePeer {
 
 // fakePeer tells on events what was called.
 type fakePeer struct {
+	client application.Client
 	sink   ports.Sink
 	start  error
 	events chan string
+
+	confirmed *application.Delivery // when set, told instead of keeping
+
+	mu    sync.Mutex
+	wrote []ports.Frame
 }
 
 func (p *fakePeer) say(what string) {
@@ -253,6 +261,24 @@ func (p *fakePeer) Typing(_ context.Context, room domain.RoomID, action string) 
 
 func (p *fakePeer) Renew(c application.Caller) { p.say("renew " + c.Credential) }
 
+// Wrote keeps what was written, in order, or tells the application.
+func (p *fakePeer) Wrote(f ports.Frame) {
+	if p.confirmed != nil {
+		p.confirmed.Wrote(application.Caller{}, p.client.Device, f)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.wrote = append(p.wrote, f)
+}
+
+// written is what Wrote was told so far.
+func (p *fakePeer) written() []ports.Frame {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.wrote)
+}
+
 func (p *fakePeer) Drained()   { p.say("drained") }
 func (p *fakePeer) Confirmed() {}
 func (p *fakePeer) Close()     { p.say("closed") }
@@ -283,6 +309,7 @@ type fakeMessaging struct {
 var (
 	knownRoom   = domain.RoomID{1}
 	strangeRoom = domain.RoomID{2}
+	knownNotice = domain.NotificationID{3}
 )
 
 func (f *fakeMessaging) Send(_ context.Context, c application.Caller, room domain.RoomID, d domain.Draft,
@@ -338,6 +365,18 @@ func (f *fakeDelivery) ReadSoon(ctx context.Context, c application.Caller, room 
 		return domain.ErrNotMember
 	}
 	return f.AckSoon(ctx, c, room, "read by "+device, seq, 0)
+}
+
+func (f *fakeDelivery) AckNotices(_ context.Context, c application.Caller, device domain.DeviceID, ids []domain.NotificationID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		if id != knownNotice {
+			return domain.ErrNoNotification
+		}
+		f.acks = append(f.acks, fmt.Sprintf("%s's %s/%s", c.User, device, id))
+	}
+	return nil
 }
 
 // client is a socket of a test: gorilla's client, which checks all framing.

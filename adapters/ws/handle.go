@@ -77,6 +77,8 @@ func (s *Session) do(ctx context.Context, c *command) (answer, error) {
 		return s.handleAck(ctx, c)
 	case "read":
 		return s.handleRead(ctx, c)
+	case "notification.ack":
+		return s.handleNotificationAck(ctx, c)
 	case "typing.start":
 		return s.handleTyping(ctx, c, domain.TypingStarted)
 	case "typing.stop":
@@ -93,7 +95,7 @@ func (s *Session) do(ctx context.Context, c *command) (answer, error) {
 	case "":
 		return nil, domain.Invalid("type", "type is required")
 	}
-	return nil, domain.Invalid("type", "unknown type; known are send_message, ack, read, typing.start, typing.stop, subscribe, resume, auth, ping")
+	return nil, domain.Invalid("type", "unknown type; known are send_message, ack, read, notification.ack, typing.start, typing.stop, subscribe, resume, auth, ping")
 }
 
 // handleSend returns once the message is durable, so that the messages of one socket keep the order of its frames.
@@ -138,6 +140,15 @@ func (s *Session) handleRead(ctx context.Context, c *command) (answer, error) {
 		return nil, err
 	}
 	return succeeded, s.h.delivery.ReadSoon(ctx, s.caller, room, s.device, seq)
+}
+
+// handleNotificationAck ends the wait for the user's acknowledgement, on all devices, durably within a second.
+func (s *Session) handleNotificationAck(ctx context.Context, c *command) (answer, error) {
+	ids, err := c.notifications()
+	if err != nil {
+		return nil, err
+	}
+	return succeeded, s.h.delivery.AckNotices(ctx, s.caller, s.device, ids)
 }
 
 func (s *Session) handleTyping(ctx context.Context, c *command, action string) (answer, error) {

@@ -64,7 +64,7 @@ type (
 		Confirm(ctx context.Context, c application.Caller) error
 	}
 	fanout interface {
-		Connect(caller application.Caller, device domain.DeviceID, sink ports.Sink) (peer, error)
+		Connect(caller application.Caller, client application.Client, sink ports.Sink) (peer, error)
 		Epoch() domain.Epoch
 	}
 	peer interface {
@@ -73,6 +73,7 @@ type (
 		Typing(ctx context.Context, room domain.RoomID, action string) error
 		Renew(c application.Caller)
 		Drained()
+		Wrote(f ports.Frame)
 		Confirmed()
 		Close()
 	}
@@ -83,6 +84,7 @@ type (
 	delivery interface {
 		AckSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq, rev int64) error
 		ReadSoon(ctx context.Context, c application.Caller, room domain.RoomID, device domain.DeviceID, seq int64) error
+		AckNotices(ctx context.Context, c application.Caller, device domain.DeviceID, ids []domain.NotificationID) error
 	}
 	limits interface {
 		Address(ctx context.Context, address string) domain.Allowance
@@ -94,8 +96,8 @@ type (
 // liveFanout is the application's fan-out behind the interface.
 type liveFanout struct{ *application.Fanout }
 
-func (f liveFanout) Connect(caller application.Caller, device domain.DeviceID, sink ports.Sink) (peer, error) {
-	p, err := f.Fanout.Connect(caller, device, sink)
+func (f liveFanout) Connect(caller application.Caller, client application.Client, sink ports.Sink) (peer, error) {
+	p, err := f.Fanout.Connect(caller, client, sink)
 	if err != nil {
 		return nil, err // not a nil *Peer in an interface
 	}

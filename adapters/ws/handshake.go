@@ -80,9 +80,10 @@ func (h *Handler) leave() { <-h.slots }
 
 // admission is what an upgrade asked for and may have.
 type admission struct {
-	caller application.Caller
-	device domain.DeviceID
-	resume bool
+	caller  application.Caller
+	device  domain.DeviceID
+	autoAck bool
+	resume  bool
 
 	address string // of the client, as the limits know it
 }
@@ -113,8 +114,8 @@ func (h *Handler) admit(r *http.Request) (a admission, err error) {
 	if a.device, err = domain.CheckDeviceID(device); err != nil {
 		return a, err
 	}
-	if query.Has("ack") {
-		return a, domain.Invalid("ack", "ack is not supported: confirm with ack frames")
+	if a.autoAck, err = autoAcks(query); err != nil {
+		return a, err
 	}
 	a.resume, err = flag(query, "resume")
 	return a, err
@@ -141,6 +142,15 @@ func flag(query url.Values, name string) (bool, error) {
 		return false, err
 	}
 	return false, domain.Invalid(name, "%s is 1 or left out", name)
+}
+
+// autoAcks reports whether the server is to acknowledge what it writes.
+func autoAcks(query url.Values) (bool, error) {
+	value, err := one(query, "ack")
+	if err == nil && query.Has("ack") && value != "auto" {
+		err = domain.Invalid("ack", "ack is auto or left out")
+	}
+	return value == "auto", err
 }
 
 // upgrade does the handshake, and answers itself when that fails.
@@ -217,6 +227,9 @@ func (h *Handler) newSession(ws *websocket.Conn, k *hijacker, a admission) *Sess
 	s := &Session{h: h, conn: k.conn, ws: ws, in: k.in, caller: a.caller, device: a.device, address: a.address}
 	s.heard.Store(h.now())
 	s.raw = rawConn(k.conn)
+	if a.autoAck {
+		s.auto = &autoAck{}
+	}
 	k.wire.s = s
 	ws.SetReadLimit(maxMessage)
 	ws.SetPingHandler(s.onPing)
@@ -278,7 +291,7 @@ func (s *Session) open(ctx context.Context, a admission) {
 // connect registers the session with the fan-out, and asks once more whether its credential is good: one that was revoked
 // after it was accepted, and before the session could be found and closed, ends here.
 func (s *Session) connect(ctx context.Context) error {
-	connected, err := s.h.fanout.Connect(s.caller, s.device, s)
+	connected, err := s.h.fanout.Connect(s.caller, application.Client{Device: s.device, AutoAck: s.auto != nil}, s)
 	if err != nil {
 		return err
 	}

@@ -14,16 +14,21 @@ import (
 )
 
 // readersEnv makes the test binary a process of many clients, so that what they cost is not counted as the server's:
-// "address count".
+// "address count", and "ack=auto" if they do not acknowledge, each as a device of its own.
 const readersEnv = "WS_TEST_READERS"
 
 // readMany opens sockets, says so on standard output, and reads until its standard input ends.
 func readMany(spec string) {
-	address, count, _ := strings.Cut(spec, " ")
+	address, rest, _ := strings.Cut(spec, " ")
+	count, ack, _ := strings.Cut(rest, " ")
 	n, err := strconv.Atoi(count)
-	for range n {
+	for i := range n {
+		query := "token=good"
+		if ack != "" {
+			query = fmt.Sprintf("token=good&device_id=%d&%s", i, ack)
+		}
 		if err == nil {
-			err = readOne(address)
+			err = readOne(address, query)
 		}
 	}
 	fmt.Println(err)
@@ -31,13 +36,13 @@ func readMany(spec string) {
 	os.Exit(0)
 }
 
-func readOne(address string) error {
+func readOne(address, query string) error {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(conn, "GET /ws?token=good HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", address)
+	_, err = fmt.Fprintf(conn, "GET /ws?%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", query, address)
 	if err != nil {
 		return err
 	}
@@ -56,8 +61,14 @@ func readOne(address string) error {
 // startReaders runs n clients in a process of their own, until the test ends or until stop.
 func startReaders(t testing.TB, address string, n int) (stop func()) {
 	t.Helper()
+	return startReadersWith(t, address, n, "")
+}
+
+// startReadersWith is startReaders for clients that say so when they do not acknowledge.
+func startReadersWith(t testing.TB, address string, n int, ack string) (stop func()) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), readersEnv+"="+address+" "+strconv.Itoa(n))
+	cmd.Env = append(os.Environ(), strings.TrimSpace(fmt.Sprintf("%s=%s %d %s", readersEnv, address, n, ack)))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

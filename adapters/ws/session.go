@@ -51,6 +51,7 @@ type Session struct {
 
 	mu         sync.Mutex
 	out        queue
+	auto       *autoAck      // nil: the client acknowledges itself
 	writing    bool          // on the ready list, or being written: never by two at once
 	overflowed bool          // a Push was refused, and the queue has not emptied since
 	warned     bool          // the client was told that the credential ends soon
@@ -80,6 +81,9 @@ func (s *Session) Push(f ports.Frame) bool {
 		s.overflowed = true
 		s.mu.Unlock()
 		return false
+	}
+	if s.auto != nil {
+		s.auto.add(s.out.len(), &f)
 	}
 	if s.echoes(f) {
 		s.out.add(f.Bytes)
@@ -172,7 +176,7 @@ func (s *Session) stalled() {
 	defer s.mu.Unlock()
 	if s.beginClose(closeNoProgress, stallGrace) {
 		s.out.add(closeFrame(closeNoProgress, "no progress on a write for 10 s"))
-		s.out.keepLast()
+		s.keepLast()
 		s.h.watch(s)
 	}
 }
@@ -183,9 +187,25 @@ func (s *Session) joinNext(dst []byte, limit int) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.revoked {
-		s.out.keepLast()
+		s.keepLast()
 	}
 	return s.out.join(dst, limit)
+}
+
+// keepLast cuts the queue to its last frame and one that is begun. The caller holds mu.
+func (s *Session) keepLast() {
+	if s.auto != nil {
+		s.auto.keepBegun(s.out.offset > 0)
+	}
+	s.out.keepLast()
+}
+
+// drop gives the queue up. The caller holds mu.
+func (s *Session) drop() {
+	if s.auto != nil {
+		s.auto.drop()
+	}
+	s.out.drop()
 }
 
 // leave ends the session once the command under way is answered: server.shutdown, close 1001.
@@ -205,8 +225,11 @@ func (s *Session) leave(reconnectAfter time.Duration) {
 func (s *Session) wrote(n int) (more bool) {
 	s.mu.Lock()
 	frames := s.out.written(n)
+	if s.auto != nil && !s.dead {
+		s.acknowledge(frames)
+	}
 	if s.dead {
-		s.out.drop()
+		s.drop()
 	}
 	more = s.out.len() > 0
 	drained := false
@@ -230,7 +253,7 @@ func (s *Session) fail() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.dead, s.writing = true, false
-	s.out.drop()
+	s.drop()
 	s.wakeReader()
 }
 
@@ -287,7 +310,7 @@ func (s *Session) end() {
 	}
 	s.dead = true
 	if !s.writing {
-		s.out.drop()
+		s.drop()
 	}
 	s.mu.Unlock()
 	if s.peer != nil {

@@ -35,6 +35,7 @@ func TestFramesAreAsSpecified(t *testing.T) {
 	deleted := message.Tombstone(now)
 	member := &domain.Member{User: "eve", Role: domain.RoleAdmin, JoinedAt: now}
 	group := &domain.Room{Type: domain.RoomGroup, Name: &name, Metadata: []byte(`{}`)}
+	notice := domain.Notification{ID: knownNotice, Topic: "orders", Payload: []byte(`{"n":1}`), CreatedAt: now}
 	gaps := []domain.Gap{{FromSeq: 1, ToSeq: 2}}
 	made := map[string]bool{}
 	for _, frame := range []ports.Frame{
@@ -49,6 +50,10 @@ func TestFramesAreAsSpecified(t *testing.T) {
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberRemoved, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberUpdated, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventRoomRemoved}),
+		Encoder{}.Again(*message),
+		Encoder{}.Again(deleted),
+		Encoder{}.Notice(notice, false),
+		Encoder{}.Notice(notice, true),
 		Encoder{}.Hint(domain.Hint{Kind: domain.HintAcked, Room: knownRoom, User: "bob", Seq: 7}),
 		Encoder{}.Hint(domain.Hint{Kind: domain.HintRead, Room: knownRoom, User: "bob", Seq: 7}),
 		Encoder{}.Hint(domain.Hint{Kind: domain.HintTyping, Room: knownRoom, User: "bob", State: domain.TypingStarted}),

@@ -36,6 +36,7 @@ type app struct {
 	hints    *application.Hints
 	usage    *application.Usage
 	courier  *application.Courier
+	notices  *application.Notifications
 	upkeep   *application.Upkeep
 	sockets  *ws.Handler
 	draining *drainFlag
@@ -106,10 +107,10 @@ func newIdentityConfig(cfg *Config) application.IdentityConfig {
 
 // newFanout joins the fan-out, and the count of messages, to the commit log before anything can be written.
 func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder,
-	delivery *application.Delivery, presence *application.Presence, hints *application.Hints, usage *application.Usage, clock ports.Clock,
-	log *slog.Logger) *application.Fanout {
-	f := application.NewFanout(store, epoch, bus, enc, delivery, presence, hints, usage, clock, log,
-		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser})
+	delivery *application.Delivery, presence *application.Presence, hints *application.Hints, usage *application.Usage,
+	tenants application.CurrentTenants, ids ports.IDs, clock ports.Clock, log *slog.Logger) *application.Fanout {
+	f := application.NewFanout(store, epoch, bus, enc, delivery, presence, hints, usage, tenants, ids, clock, log,
+		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser, Retry: retryOf(cfg)})
 	commits.OnCommit(func(events []domain.Event) {
 		usage.Committed(events)
 		f.Committed(events)
@@ -127,11 +128,19 @@ func newOutbound(cfg *Config, log *slog.Logger) (*outbound.Client, func(), error
 	return client, func() { client.Close() }, nil
 }
 
-func newCourierConfig(cfg *Config) application.CourierConfig {
-	return application.CourierConfig{
-		Retry:  domain.Retry{Max: cfg.RetryMaxAttempts, Interval: cfg.RetryInterval},
-		Secret: cfg.WebhookSecret.Reveal(), Idle: cfg.WorkerInterval,
+func newCourierConfig(cfg *Config, places ports.Endpoints) (application.CourierConfig, error) {
+	if cfg.WebhookURL != "" {
+		if err := places.CheckURL(ports.OutboundWebhook, "WEBHOOK_URL", cfg.WebhookURL); err != nil {
+			return application.CourierConfig{}, err
+		}
 	}
+	return application.CourierConfig{
+		Retry: retryOf(cfg), URL: cfg.WebhookURL, Secret: cfg.WebhookSecret.Reveal(), Idle: cfg.WorkerInterval,
+	}, nil
+}
+
+func retryOf(cfg *Config) domain.Retry {
+	return domain.Retry{Max: cfg.RetryMaxAttempts, Interval: cfg.RetryInterval}
 }
 
 func newLimitsConfig(cfg *Config) application.LimitsConfig {

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"log/slog"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/chatapi/chatapi/adapters/observe"
@@ -28,9 +30,10 @@ func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fano
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
-	observe.Stats(r, courier.Stats, courierMetrics...)
+	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
-	observe.Stats(r, func() ports.OutboxStats { return waiting(store, log) }, outboxMetrics...)
+	observe.Stats(r, func() map[domain.Lane]ports.OutboxStats { return waiting(store, log) },
+		slices.Concat(outboxMetrics(domain.LaneWebhook, "webhook"), outboxMetrics(domain.LaneNotification, "notification"))...)
 	return adminHandler{observe.Admin(r, log)}
 }
 
@@ -75,6 +78,10 @@ var fanoutMetrics = []observe.Metric[application.FanoutStats]{
 		func(s application.FanoutStats) float64 { return float64(s.CatchUps) }),
 	counter("fanout_repairs_total", "Rooms found behind by a sweep or a gap.",
 		func(s application.FanoutStats) float64 { return float64(s.Repairs) }),
+	counter("fanout_redelivered_total", "Messages and notifications pushed again because they were not acknowledged.",
+		func(s application.FanoutStats) float64 { return float64(s.Redelivered) }),
+	counter("fanout_dead_letters_total", "Dead letters of what was not acknowledged.",
+		func(s application.FanoutStats) float64 { return float64(s.Unacknowledged) }),
 	gauge("fanout_rooms", "Rooms with a socket on this node.",
 		func(s application.FanoutStats) float64 { return float64(s.Rooms) }),
 	gauge("fanout_tail_bytes", "Frames of active rooms kept in memory.",
@@ -90,34 +97,49 @@ var limitMetrics = []observe.Metric[application.LimitsStats]{
 		func(s application.LimitsStats) float64 { return float64(s.Addresses) }),
 }
 
-// waiting is what waits in the outbox for webhooks; nothing when the store cannot be asked in a moment.
-func waiting(outbox ports.Outbox, log *slog.Logger) ports.OutboxStats {
+// waiting is what waits in the outbox; nil when the store cannot be asked in a moment.
+func waiting(outbox ports.Outbox, log *slog.Logger) map[domain.Lane]ports.OutboxStats {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	stats, err := outbox.OutboxStats(ctx)
 	if err != nil {
 		log.Warn("outbox not counted", "error", err)
+		return nil
 	}
-	return stats[domain.LaneWebhook]
+	return stats
 }
 
-var outboxMetrics = []observe.Metric[ports.OutboxStats]{
-	gauge("outbox_webhook_jobs", "Webhook jobs that wait, those under way included.",
-		func(s ports.OutboxStats) float64 { return float64(s.Waiting) }),
-	gauge("outbox_webhook_age_seconds", "How long the oldest webhook job has been due.",
-		func(s ports.OutboxStats) float64 { return s.Oldest.Seconds() }),
+// counted is a value of the outbox, or NaN when it could not be counted: an alert must not see a zero then.
+func counted(s map[domain.Lane]ports.OutboxStats, value float64) float64 {
+	if s == nil {
+		return math.NaN()
+	}
+	return value
 }
 
-var courierMetrics = []observe.Metric[application.CourierStats]{
-	counter("webhook_attempts_total", "Webhook calls made.", func(s application.CourierStats) float64 { return float64(s.Attempts) }),
-	counter("webhook_delivered_total", "Webhook calls that were answered 2xx.",
-		func(s application.CourierStats) float64 { return float64(s.Delivered) }),
-	counter("webhook_failed_total", "Webhook calls that failed.", func(s application.CourierStats) float64 { return float64(s.Failed) }),
-	counter("webhook_deferred_total", "Webhook calls put off because the endpoint takes none now.",
-		func(s application.CourierStats) float64 { return float64(s.Deferred) }),
-	counter("webhook_dead_letters_total", "Webhook calls given up.", func(s application.CourierStats) float64 { return float64(s.Dead) }),
-	counter("webhook_lost_leases_total", "Outcomes of webhook calls that came after their lease.",
-		func(s application.CourierStats) float64 { return float64(s.Lost) }),
+func outboxMetrics(lane domain.Lane, name string) []observe.Metric[map[domain.Lane]ports.OutboxStats] {
+	type stats = map[domain.Lane]ports.OutboxStats
+	return []observe.Metric[stats]{
+		gauge("outbox_"+name+"_jobs", "Jobs of the "+name+" lane that wait, those under way included.",
+			func(s stats) float64 { return counted(s, float64(s[lane].Waiting)) }),
+		gauge("outbox_"+name+"_age_seconds", "How long the oldest job of the "+name+" lane has been due.",
+			func(s stats) float64 { return counted(s, s[lane].Oldest.Seconds()) }),
+	}
+}
+
+func courierMetrics(lane domain.Lane, name string) []observe.Metric[map[domain.Lane]application.CourierStats] {
+	type stats = map[domain.Lane]application.CourierStats
+	count := func(metric, help string, value func(application.CourierStats) int64) observe.Metric[stats] {
+		return counter(name+metric, "Calls of the "+name+" lane "+help, func(s stats) float64 { return float64(value(s[lane])) })
+	}
+	return []observe.Metric[stats]{
+		count("_attempts_total", "made.", func(s application.CourierStats) int64 { return s.Attempts }),
+		count("_delivered_total", "that were answered 2xx.", func(s application.CourierStats) int64 { return s.Delivered }),
+		count("_failed_total", "that failed.", func(s application.CourierStats) int64 { return s.Failed }),
+		count("_deferred_total", "put off because the endpoint takes none now.", func(s application.CourierStats) int64 { return s.Deferred }),
+		count("_dead_letters_total", "given up.", func(s application.CourierStats) int64 { return s.Dead }),
+		count("_lost_leases_total", "whose outcome came after the lease.", func(s application.CourierStats) int64 { return s.Lost }),
+	}
 }
 
 var outboundMetrics = []observe.Metric[outbound.Stats]{

@@ -37,7 +37,7 @@ var settings = []setting{
 		set: setSecretsKey},
 	{name: "ALLOWED_ORIGINS", dev: "*", help: "exact origins of browser pages, comma-separated", set: setOrigins},
 	{name: "TRUSTED_PROXIES", help: "addresses or networks of the proxies in front, comma-separated: TLS ends there, and X-Forwarded-For is believed", set: setProxies},
-	{name: "WEBHOOK_URL", help: "where bots ask for their context", later: true,
+	{name: "WEBHOOK_URL", help: "the webhook of tenants that have no webhook_url of their own",
 		set: urlOf(func(c *Config) *string { return &c.WebhookURL }, "https", "http")},
 	{name: "WEBHOOK_SECRET", help: "signs webhooks", secret: true,
 		set: secret(func(c *Config) *Secret { return &c.WebhookSecret })},

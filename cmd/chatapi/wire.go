@@ -43,7 +43,7 @@ var (
 		wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)),
 		wire.Bind(new(ports.Proofs), new(*sqlite.Store)),
 		wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)),
-		wire.Bind(new(ports.Outbox), new(*sqlite.Store)),
+		wire.Bind(new(ports.Outbox), new(*sqlite.Store)), wire.Bind(new(ports.Notifications), new(*sqlite.Store)),
 	)
 	inprocSet = wire.NewSet(
 		inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)),
@@ -62,7 +62,7 @@ var (
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
 		application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints,
 		application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
-		application.NewDeadLetters, newFanout,
+		application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
 		wire.Bind(new(application.Sockets), new(*application.Fanout)),
 		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
@@ -70,8 +70,8 @@ var (
 		wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)),
 		newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New,
 		newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)),
-		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters", "Limits",
-			"Prober", "IDs", "Logger", "Config"),
+		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
+			"Notifications", "Subscriptions", "Limits", "Prober", "IDs", "Logger", "Config"),
 		wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

@@ -50,7 +50,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	delivery := application.NewDelivery(store, hints, clock, log)
 	presence := inproc.NewPresence()
 	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
-	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, clock, log)
+	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, identity, iDs, clock, log)
 	client, cleanup2, err := newOutbound(cfg, log)
 	if err != nil {
 		cleanup()
@@ -58,8 +58,14 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	}
 	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, usage, upkeep, fanout, client)
 	webhookEncoder := httpapi.WebhookEncoder{}
-	courierConfig := newCourierConfig(cfg)
+	courierConfig, err := newCourierConfig(cfg, client)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
 	courier := application.NewCourier(store, store, identity, presence, client, sealer, iDs, webhookEncoder, tenancy, clock, log, courierConfig)
+	notifications := application.NewNotifications(store, store, iDs, clock, courier, log)
 	registry := newRegistry()
 	appender := newAppender(store, registry)
 	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier)
@@ -82,22 +88,25 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	mainDrainFlag := &drainFlag{}
 	rooms := application.NewRooms(store, iDs, clock, upkeep)
 	users := application.NewUsers(store)
-	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, client)
+	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
+	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
 	httpapiConfig := newRESTConfig(cfg)
 	httpapiDeps := httpapi.Deps{
-		Identity:    identity,
-		Messaging:   messaging,
-		Rooms:       rooms,
-		Users:       users,
-		Presence:    applicationPresence,
-		Delivery:    delivery,
-		Tenancy:     tenancy,
-		DeadLetters: deadLetters,
-		Limits:      limits,
-		Prober:      store,
-		IDs:         iDs,
-		Logger:      log,
-		Config:      httpapiConfig,
+		Identity:      identity,
+		Messaging:     messaging,
+		Rooms:         rooms,
+		Users:         users,
+		Presence:      applicationPresence,
+		Delivery:      delivery,
+		Tenancy:       tenancy,
+		DeadLetters:   deadLetters,
+		Notifications: notifications,
+		Subscriptions: subscriptions,
+		Limits:        limits,
+		Prober:        store,
+		IDs:           iDs,
+		Logger:        log,
+		Config:        httpapiConfig,
 	}
 	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, registry)
 	mainMinter := &minter{
@@ -121,6 +130,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		hints:    hints,
 		usage:    usage,
 		courier:  courier,
+		notices:  notifications,
 		upkeep:   upkeep,
 		sockets:  handler,
 		draining: mainDrainFlag,
@@ -140,7 +150,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 var (
 	systemSet = wire.NewSet(wire.Struct(new(system.Clock)), wire.Bind(new(ports.Clock), new(system.Clock)), wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)))
 	sqliteSet = wire.NewSet(
-		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)), wire.Bind(new(ports.Outbox), new(*sqlite.Store)),
+		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)), wire.Bind(new(ports.Outbox), new(*sqlite.Store)), wire.Bind(new(ports.Notifications), new(*sqlite.Store)),
 	)
 	inprocSet   = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)))
 	secretsSet  = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
@@ -151,9 +161,9 @@ var (
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
-	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters", "Limits",
-		"Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
+	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
+		"Notifications", "Subscriptions", "Limits", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

@@ -21,7 +21,15 @@ var claimContracts = []contract{
 	{"no tenant holds more jobs than it may", perTenantIsHeld},
 	{"tenants that are left out are given nothing", exceptedTenants},
 	{"a claim takes no more jobs than it asks for", claimIsLimited},
+	{"a claim takes as many jobs as there are, whoever has them", claimTakesAll},
 	{"lanes do not know of each other", lanesAreApart},
+	{"what a tenant holds of one lane is no bound of another", heldInAnotherLane},
+	{"jobs at the end of their life are handed out of tenants that are left out, due or not", agedJobs},
+	{"a claim says how long until a job of a tenant that is left out is at the end of its life", nextOfAged},
+	{"jobs at the end of their life are held by leases like others", agedAreLeased},
+	{"no claim of jobs at the end of their life is larger than it may be", agedAreBounded},
+	{"tenants that are left out and others are given jobs in turn", agedBesideOthers},
+	{"the life of jobs is of no matter to tenants that are not left out", lifeOfOthers},
 	{"jobs that wait are counted, by lane", waitingIsCounted},
 	{"a claim or a settlement whose context has ended changes nothing", endedContextClaimsNothing},
 	{"a closed store neither claims nor settles", closedStoreClaimsNothing},
@@ -36,7 +44,7 @@ func claimedOnce(f *fixture) {
 	taken := map[domain.JobID]int{}
 	parallel(f.t, claimers, func(i int) error {
 		for {
-			q := ports.ClaimQuery{Lane: domain.LaneWebhook, Limit: 1 + i%7, PerTenant: page, Lease: lease}
+			q := ports.ClaimQuery{Lane: f.lane(), Limit: 1 + i%7, PerTenant: page, Lease: lease}
 			claims, _, err := f.db.Claim(f.t.Context(), q)
 			if err != nil || len(claims) == 0 {
 				return err
@@ -201,13 +209,21 @@ func exceptedTenants(f *fixture) {
 func claimIsLimited(f *fixture) {
 	f.newly(make([]time.Duration, 7)...)
 	f.newTenant("second").newly(make([]time.Duration, 2)...)
-	none, _, err := f.db.Claim(f.t.Context(), ports.ClaimQuery{Lane: domain.LaneWebhook, PerTenant: page, Lease: lease})
+	none, _, err := f.db.Claim(f.t.Context(), ports.ClaimQuery{Lane: f.lane(), PerTenant: page, Lease: lease})
 	equal(f.t, "the error of a claim of none", err, nil)
 	equal(f.t, "a claim of none", len(none), 0)
 	for _, want := range []int{1, 3, 3, 2, 0} {
 		claims, _ := f.claimBy(ports.ClaimQuery{Limit: max(want, 1)})
 		equal(f.t, "jobs", len(claims), want)
 	}
+}
+
+func claimTakesAll(f *fixture) {
+	f.newly(0)
+	f.newTenant("second").newly(0)
+	f.newTenant("third").newly(0, 0, 0)
+	claims, _ := f.claimBy(ports.ClaimQuery{Limit: 5})
+	equal(f.t, "jobs of one, one and three", len(claims), 5)
 }
 
 func lanesAreApart(f *fixture) {
@@ -221,11 +237,161 @@ func lanesAreApart(f *fixture) {
 	equal(f.t, "how long to wait in an empty lane", next, 0)
 	f.times.pass(time.Hour)
 	claims, _ := f.claimBy(ports.ClaimQuery{Lane: side})
-	equalList(f.t, "jobs of the other lane", claims, []ports.Claim{{Job: theirs, Tenant: f.tenant, Fence: claims[0].Fence}})
+	equalList(f.t, "jobs of the other lane", claims, []ports.Claim{{Job: theirs, Tenant: f.tenant, Fence: claims[0].Fence, Age: time.Hour}})
 	equal(f.t, "the job of the first lane", f.theOnly().Job, own)
 	equal(f.t, "what waits", f.allStats(), map[domain.Lane]ports.OutboxStats{
-		domain.LaneWebhook: {Waiting: 1}, side: {Waiting: 1},
+		f.lane(): {Waiting: 1}, side: {Waiting: 1},
 	})
+}
+
+func heldInAnotherLane(f *fixture) {
+	const side domain.Lane = "side"
+	f.newly(make([]time.Duration, 10)...)
+	theirs := f.newJob(0)
+	theirs.Lane = side
+	f.enqueue(theirs)
+	held, _ := f.claimBy(ports.ClaimQuery{PerTenant: 4})
+	equal(f.t, "jobs of the first lane", len(held), 4)
+	claims, _ := f.claimBy(ports.ClaimQuery{Lane: side, PerTenant: 1})
+	equalList(f.t, "jobs of the other lane", jobIDs(claims), []domain.JobID{theirs.ID})
+	f.times.pass(time.Second)
+	_, next := f.claimBy(ports.ClaimQuery{PerTenant: 4})
+	equal(f.t, "how long until a lease of the first lane ends", next, lease-time.Second)
+	f.done(claims...)
+	claims, next = f.claimBy(ports.ClaimQuery{Lane: side})
+	equal(f.t, "jobs of the other lane in the end", len(claims), 0)
+	equal(f.t, "how long to wait there", next, 0)
+}
+
+// rested is a claim that leaves tenants out but for what has outlived life.
+func rested(life time.Duration, sides ...*fixture) ports.ClaimQuery {
+	q := ports.ClaimQuery{Life: life}
+	for _, side := range sides {
+		q.Except = append(q.Except, side.tenant)
+	}
+	return q
+}
+
+// agedJobs has jobs of three ages, due at different times.
+func agedJobs(f *fixture) {
+	first := f.newly(time.Minute, day)
+	f.times.pass(time.Hour)
+	second := f.newly(0, 2*time.Hour)
+	f.times.pass(time.Hour)
+	f.newly(0)
+	q := rested(2*time.Hour+time.Millisecond, f)
+	none, _ := f.claimBy(q)
+	equalList(f.t, "jobs before the end of their life", jobIDs(none), nil)
+	f.times.pass(time.Millisecond)
+	claims, _ := f.claimBy(q)
+	equal(f.t, "jobs at the end of their life", sameIDs(jobIDs(claims), idsOf(first)), true)
+	for _, c := range claims {
+		equal(f.t, "the age", c.Age, 2*time.Hour+time.Millisecond)
+	}
+	f.times.pass(time.Hour)
+	f.times.turn(-day) // it is the store's own time that counts
+	f.done(claims...)
+	claims, _ = f.claimBy(q)
+	equal(f.t, "jobs an hour later", sameIDs(jobIDs(claims), idsOf(second)), true)
+	f.done(claims...)
+	none, _ = f.claimBy(q)
+	equalList(f.t, "jobs in the end", jobIDs(none), nil)
+	equal(f.t, "what waits", f.stats().Waiting, 1)
+}
+
+func nextOfAged(f *fixture) {
+	other := f.newTenant("second")
+	f.newly(-day, time.Minute, day)
+	f.times.pass(time.Second)
+	other.newly(time.Minute, day)
+	q := rested(time.Hour, f, other)
+	_, next := f.claimBy(q)
+	equal(f.t, "with both tenants left out", next, time.Hour-time.Second)
+	_, next = f.claimBy(rested(time.Hour, f))
+	equal(f.t, "with one of them left out", next, time.Minute)
+	_, next = f.claimBy(rested(0, f, other))
+	equal(f.t, "without a life", next, 0)
+	f.times.pass(next)
+	f.times.pass(time.Hour - time.Second)
+	claims, _ := f.claimBy(q)
+	equal(f.t, "jobs of the first", byTenant(claims), map[domain.TenantID]int{f.tenant: 3})
+	_, next = f.claimBy(q)
+	equal(f.t, "with the first's held", next, time.Second)
+	f.times.pass(time.Second)
+	theirs, _ := f.claimBy(q)
+	equal(f.t, "jobs of the second", byTenant(theirs), map[domain.TenantID]int{other.tenant: 2})
+	_, next = f.claimBy(q)
+	equal(f.t, "with all held", next, lease-time.Second)
+	f.done(append(claims, theirs...)...)
+	_, next = f.claimBy(q)
+	equal(f.t, "in the end", next, 0)
+}
+
+func agedAreLeased(f *fixture) {
+	jobs := f.newly(0, day)
+	young := f.theOnly()
+	q := rested(time.Minute, f)
+	_, next := f.claimBy(q)
+	equal(f.t, "how long until the one that is not held has lived", next, time.Minute)
+	f.times.pass(time.Minute)
+	claims, _ := f.claimBy(q)
+	equalList(f.t, "jobs at the end of their life that are not held", jobIDs(claims), []domain.JobID{jobs[1].ID})
+	_, next = f.claimBy(q)
+	equal(f.t, "how long the first lease goes on", next, lease-time.Minute)
+	f.times.pass(lease - time.Minute)
+	again, _ := f.claimBy(q)
+	equalList(f.t, "jobs whose lease was lost", jobIDs(again), []domain.JobID{young.ID})
+	equalList(f.t, "claims lost", f.settle(ports.Settlement{Claim: young}), []domain.JobID{young.ID})
+	goesOn := again[0].Job
+	goesOn.Due, goesOn.Step = goesOn.Due.Add(day), 1
+	f.settle(ports.Settlement{Claim: again[0], Again: &goesOn}, ports.Settlement{Claim: claims[0]})
+	claims, _ = f.claimBy(q)
+	equal(f.t, "a job that goes on, given out at once", claims[0].Step, 1)
+	f.done(claims...)
+	f.isEmpty("in the end")
+}
+
+func agedAreBounded(f *fixture) {
+	f.newly(make([]time.Duration, 20)...)
+	f.times.pass(time.Hour)
+	q := rested(time.Hour, f)
+	q.Limit, q.PerTenant = 3, 5
+	for _, want := range []int{3, 2, 0} {
+		claims, next := f.claimBy(q)
+		equal(f.t, "jobs", len(claims), want)
+		if want == 0 {
+			equal(f.t, "how long until a lease ends", next, lease)
+		}
+	}
+	f.times.pass(lease)
+	claims, _ := f.claimBy(q)
+	equal(f.t, "jobs when the leases are lost", len(claims), 3)
+}
+
+func agedBesideOthers(f *fixture) {
+	resting, other := f.newTenant("resting"), f.newTenant("other")
+	resting.newly(make([]time.Duration, 20)...)
+	f.times.pass(time.Hour)
+	other.newly(make([]time.Duration, 20)...)
+	f.newly(make([]time.Duration, 20)...)
+	q := rested(time.Hour, resting)
+	q.Limit = 6
+	for range 3 {
+		claims, _ := f.claimBy(q)
+		equal(f.t, "six jobs of three tenants", byTenant(claims), map[domain.TenantID]int{f.tenant: 2, other.tenant: 2, resting.tenant: 2})
+	}
+}
+
+func lifeOfOthers(f *fixture) {
+	f.newly(time.Hour)
+	other := f.newTenant("second")
+	other.newly(2 * time.Hour)
+	f.times.pass(30 * time.Minute)
+	claims, next := f.claimBy(rested(time.Minute))
+	equal(f.t, "jobs that are not due", len(claims), 0)
+	equal(f.t, "how long until one is", next, 30*time.Minute)
+	claims, _ = f.claimBy(rested(time.Minute, other))
+	equal(f.t, "jobs of the one that is left out", byTenant(claims), map[domain.TenantID]int{other.tenant: 1})
 }
 
 func waitingIsCounted(f *fixture) {
@@ -249,7 +415,7 @@ func endedContextClaimsNothing(f *fixture) {
 	ctx, cancel := context.WithCancel(f.t.Context())
 	cancel()
 	f.newly(0)
-	_, _, err := f.db.Claim(ctx, ports.ClaimQuery{Lane: domain.LaneWebhook, Limit: 1, PerTenant: 1, Lease: lease})
+	_, _, err := f.db.Claim(ctx, ports.ClaimQuery{Lane: f.lane(), Limit: 1, PerTenant: 1, Lease: lease})
 	wantError(f.t, "Claim", err, context.Canceled)
 	claim := f.theOnly()
 	_, err = f.db.Settle(ctx, []ports.Settlement{{Claim: claim}})
@@ -271,7 +437,7 @@ func closedStoreClaimsNothing(f *fixture) {
 func isClosing(t *testing.T, closed Backend, claim ports.Claim) {
 	t.Helper()
 	ctx := t.Context()
-	_, _, err := closed.Claim(ctx, ports.ClaimQuery{Lane: domain.LaneWebhook, Limit: 1, PerTenant: 1, Lease: lease})
+	_, _, err := closed.Claim(ctx, ports.ClaimQuery{Lane: claim.Lane, Limit: 1, PerTenant: 1, Lease: lease})
 	wantError(t, "Claim of a closed store", err, domain.ErrClosing)
 	_, err = closed.Settle(ctx, []ports.Settlement{{Claim: claim}})
 	wantError(t, "Settle of a closed store", err, domain.ErrClosing)

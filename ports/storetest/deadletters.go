@@ -22,7 +22,7 @@ var deadLetterContracts = []contract{
 // newLetter is a dead letter of a job.
 func (f *fixture) newLetter(job domain.Job) *domain.DeadLetter {
 	return &domain.DeadLetter{
-		ID: domain.DeadLetterID(f.newUUID()), Job: job, FromSeq: 1, ToSeq: 1, Attempts: 5, LastAttemptAt: f.now(), Error: "http 500",
+		ID: domain.DeadLetterID(f.newUUID()), Job: job, FromSeq: 1, ToSeq: 1, Attempts: 5, LastAttemptAt: f.now(), Error: "http 500", At: f.now(),
 	}
 }
 
@@ -47,7 +47,7 @@ func (f *fixture) letters() []domain.DeadLetter {
 func (f *fixture) lettersUpTo(limit int) (letters []domain.DeadLetter) {
 	f.t.Helper()
 	f.view(func(r ports.Reader) (err error) {
-		letters, err = r.DeadLetters(limit)
+		letters, err = r.DeadLetters(f.lane() == domain.LaneNotification, limit)
 		return err
 	})
 	return letters
@@ -60,12 +60,15 @@ func (f *fixture) take(id domain.DeadLetterID) (domain.DeadLetter, error) {
 func letterComesBack(f *fixture) {
 	job := f.newJob(3 * time.Millisecond)
 	job.Step, job.From, job.Through, job.Attempts, job.Once = 90, awkward[7], "it's a \"place\" 100% 🦊", 4, true
+	job.Subscription, job.LastAttemptAt, job.LastError = domain.SubscriptionID(f.newUUID()), f.now(), "it's http 500 🦊"
 	full := domain.DeadLetter{
 		ID: domain.DeadLetterID(f.newUUID()), Job: job, User: "Ærø's \"100%\" 🦊", FromSeq: 1 << 35, ToSeq: 1<<36 - 1, Attempts: 3,
-		LastAttemptAt: time.Date(1970, 1, 1, 0, 0, 0, 1e6, time.UTC), Error: "connection timeout",
+		LastAttemptAt: time.Date(1970, 1, 1, 0, 0, 0, 1e6, time.UTC), Error: "connection timeout", At: job.CreatedAt.Add(-day),
 	}
 	job.ID, job.Event = domain.JobID(f.newUUID()), job.ID
-	bare := domain.DeadLetter{ID: domain.DeadLetterID(f.newUUID()), Job: domain.Job{ID: job.ID, Due: job.Due, CreatedAt: job.CreatedAt}}
+	bare := domain.DeadLetter{
+		ID: domain.DeadLetterID(f.newUUID()), Job: domain.Job{ID: job.ID, Due: job.Due, CreatedAt: job.CreatedAt}, At: job.CreatedAt,
+	}
 	f.keepLetters(full, bare)
 	for range 2 {
 		equalList(f.t, "dead letters", f.letters(), []domain.DeadLetter{bare, full})
@@ -168,7 +171,7 @@ func rolledBackLetters(f *fixture) {
 			return f.tryUpdate(func(tx ports.Tx) error {
 				_, err := tx.TakeDeadLetter(kept.ID)
 				err = errors.Join(err, tx.AddDeadLetter(added))
-				list, err2 := tx.DeadLetters(page)
+				list, err2 := tx.DeadLetters(false, page)
 				equalList(f.t, "dead letters within the update", list, []domain.DeadLetter{added})
 				return errors.Join(err, err2, x.fail())
 			})

@@ -19,6 +19,20 @@ func everyJob(room domain.RoomID, at time.Time) domain.Job {
 	return domain.Job{ID: domain.JobID(everyLetter), Lane: domain.LaneWebhook, Room: room, Due: at, CreatedAt: at}
 }
 
+// everyNotification and everySubscription are of the same ids in every tenant too.
+var (
+	everyNotification = domain.NotificationID(everyLetter)
+	everySubscription = domain.SubscriptionID(everyLetter)
+)
+
+// notifyEverything makes a notification that is not expanded yet and that ann has, and subscribes her.
+func notifyEverything(tx ports.Tx, room domain.RoomID, at time.Time) error {
+	n := domain.Notification{ID: everyNotification, Topic: "every", Payload: []byte(`{"every":1}`), CreatedAt: at}
+	_, _, err := tx.AddSubscription(domain.Subscription{ID: everySubscription, User: "ann", Topic: "every", CreatedAt: at})
+	return errors.Join(err, tx.AddNotification(n, domain.Targets{Users: []domain.UserID{"bob"}, Room: room}),
+		tx.AddRecipient(everyNotification, "ann"))
+}
+
 // writeEverything writes with every writing method of a Tx: it makes a room, and in another one removes bob, adds a
 // ghost, changes ann, raises her marks, changes what was said, and then removes it.
 func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members []domain.Member, at time.Time) error {
@@ -38,7 +52,12 @@ func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members 
 	errs = append(errs, tx.SawUsers([]domain.UserID{"ann", "bob"}, at), changeMessages(tx, room, at))
 	key := domain.Idempotency{User: "ann", Key: everyKey}
 	errs = append(errs, tx.KeepIdempotency(key, 201, "resource", at))
-	errs = append(errs, tx.Enqueue(everyJob(room, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room, at)}))
+	errs = append(errs, tx.Enqueue(everyJob(room, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room, at), At: at}))
+	errs = append(errs, notifyEverything(tx, room, at))
+	_, err = tx.Expand(everyNotification, page)
+	errs = append(errs, err)
+	_, err = tx.SettleNotice("ann", everyNotification)
+	errs = append(errs, err, tx.RemoveSubscription(everySubscription))
 	_, err = tx.UpdateRoom(domain.Room{ID: room, Name: ptr("ghosts"), Metadata: []byte(`{"g":1}`)}, at)
 	return errors.Join(append(errs, err, tx.RemoveRoom(room, at))...)
 }
@@ -68,11 +87,12 @@ func (f *fixture) dump(users ...domain.UserID) []string {
 		for _, user := range users {
 			d.user(user, f.now())
 		}
-		letters, err := r.DeadLetters(page)
+		letters, err := r.DeadLetters(false, page)
 		d.errs = append(d.errs, err)
 		for _, letter := range letters {
 			d.line("dead letter", letter)
 		}
+		d.notifications()
 		lines = d.lines
 		return errors.Join(d.errs...)
 	})
@@ -87,6 +107,22 @@ type dumper struct {
 }
 
 func (d *dumper) line(what string, v any) { d.lines = append(d.lines, what+" "+show(v)) }
+
+func (d *dumper) notifications() {
+	n, err := d.r.Notification(everyNotification)
+	if !errors.Is(err, domain.ErrNoNotification) {
+		d.errs = append(d.errs, err)
+	}
+	d.line("notification", n)
+	last, err := d.r.LastNotice()
+	d.errs = append(d.errs, err)
+	d.line("last notice", last)
+	subscriptions, err := d.r.Subscriptions(nil, 0, page)
+	d.errs = append(d.errs, err)
+	for _, s := range subscriptions {
+		d.line("subscription", s)
+	}
+}
 
 func (d *dumper) rooms() {
 	for offset := 0; ; offset += page {
@@ -142,6 +178,9 @@ func (d *dumper) user(user domain.UserID, now time.Time) {
 		d.errs = append(d.errs, err)
 	}
 	d.line("profile of "+string(user), profile)
+	notices, err := d.r.Notices(user, 0, page)
+	d.errs = append(d.errs, err)
+	d.line("notices of "+string(user), notices)
 	kept, err := d.r.Idempotency(user, everyKey, now)
 	d.errs = append(d.errs, err)
 	d.line("idempotency of "+string(user), kept)

@@ -26,6 +26,7 @@ type world struct {
 	db      Backend
 	times   *Times
 	commits *recorder
+	about   domain.Lane // of the outbox: the one that the case is about, if not that of the webhooks
 	ids     atomic.Uint64
 	ticks   atomic.Int64
 }

@@ -141,9 +141,11 @@ func againComesWhenDue(f *fixture) {
 	claim := f.theOnly()
 	want := claim.Job
 	want.Step, want.From, want.Through, want.Attempts = 3, "from", "through 🦊", 2
+	want.LastAttemptAt, want.LastError = f.times.Now(), "http 503"
 	want.Due = f.times.Now().Add(30 * time.Second)
 	settled := want
 	settled.Event, settled.Room, settled.Message, settled.Lane = domain.JobID{}, domain.RoomID{}, domain.MessageID{}, "elsewhere"
+	settled.Notification, settled.Subscription = domain.NotificationID{1}, domain.SubscriptionID{1}
 	settled.CreatedAt, settled.Once = time.Time{}, true
 	equalList(f.t, "claims lost", f.settle(ports.Settlement{Claim: claim, Again: &settled}), nil)
 	equal(f.t, "how long to wait", f.next(), 30*time.Second)
@@ -153,7 +155,7 @@ func againComesWhenDue(f *fixture) {
 	f.times.pass(time.Millisecond)
 	claim = f.theOnly()
 	equal(f.t, "the job", claim.Job, want)
-	want.Step, want.From, want.Through, want.Attempts = 0, "", "", 0
+	want.Step, want.From, want.Through, want.Attempts, want.LastAttemptAt, want.LastError = 0, "", "", 0, time.Time{}, ""
 	equalList(f.t, "claims lost", f.settle(ports.Settlement{Claim: claim, Again: &want}), nil)
 	equal(f.t, "the job from the beginning", f.theOnly().Job, want)
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 )
 
 var outboxContracts = []contract{
+	{"a lane's waiting jobs are counted, up to a limit, the tenant's alone", waitingJobs},
 	{"a job comes back whole after a restart", jobComesBack},
 	{"a job is invisible before its commit and after a rollback", jobIsInvisible},
 	{"an id is in the outbox once, of a tenant", jobIDIsTakenOnce},
@@ -20,18 +22,57 @@ var outboxContracts = []contract{
 	{"a send that is refused or fails leaves no job", refusedSendLeavesNoJob},
 	{"a send whose job's id is taken is refused as a whole", takenJobRefusesItsMessage},
 	{"parallel sends have a job each", parallelSendsHaveAJobEach},
+	{"a message in a large room has one job, and its members are read as many at a time as asked for", largeRoomHasOneJob},
 }
 
 // lease is that of the suite's claims.
 const lease = 2 * time.Minute
 
+// inLane has cases once more, about another lane.
+func inLane(lane domain.Lane, contracts ...[]contract) (list []contract) {
+	for _, c := range slices.Concat(contracts...) {
+		list = append(list, contract{c.name, func(f *fixture) {
+			f.about = lane
+			c.test(f)
+		}})
+	}
+	return list
+}
+
+// lane is the one that the case is about.
+func (w *world) lane() domain.Lane { return cmp.Or(w.about, domain.LaneWebhook) }
+
 // newJob is a job that is due after a wait.
+func waitingJobs(f *fixture) {
+	other := f.newTenant("second")
+	other.enqueue(other.newJob(0))
+	for range 5 {
+		f.enqueue(f.newJob(time.Hour))
+	}
+	for _, c := range []struct {
+		lane        domain.Lane
+		limit, want int
+	}{{domain.LaneWebhook, 9, 5}, {domain.LaneWebhook, 5, 5}, {domain.LaneWebhook, 3, 3}, {domain.LaneWebhook, 0, 0}, {domain.LaneNotification, 9, 0}} {
+		var got int
+		f.update(func(tx ports.Tx) (err error) {
+			got, err = tx.WaitingJobs(c.lane, c.limit)
+			return err
+		})
+		equal(f.t, fmt.Sprintf("waiting in %s up to %d", c.lane, c.limit), got, c.want)
+	}
+}
+
 func (f *fixture) newJob(wait time.Duration) domain.Job {
 	now := f.times.Now()
-	return domain.Job{
-		ID: domain.JobID(f.newUUID()), Event: domain.JobID(f.newUUID()), Lane: domain.LaneWebhook, Room: f.newRoomID(),
-		Message: f.newMessageID(), Due: now.Add(wait), CreatedAt: now,
+	job := domain.Job{
+		ID: domain.JobID(f.newUUID()), Event: domain.JobID(f.newUUID()), Lane: f.lane(), Due: now.Add(wait), CreatedAt: now,
 	}
+	if job.Lane == domain.LaneNotification {
+		job.Notification, job.Subscription = domain.NotificationID(f.newUUID()), domain.SubscriptionID(f.newUUID())
+	} else {
+		job.Room, job.Message = f.newRoomID(), f.newMessageID()
+	}
+	return job
 }
 
 // enqueue stores jobs; newly stores new ones, each due after one of the waits.
@@ -59,7 +100,7 @@ func (f *fixture) newly(waits ...time.Duration) []domain.Job {
 	return jobs
 }
 
-// claim claims jobs of the webhooks' lane, at most as many as a case has.
+// claim claims jobs of the case's lane, at most as many as a case has.
 func (w *world) claim() []ports.Claim {
 	w.t.Helper()
 	claims, _ := w.claimBy(ports.ClaimQuery{})
@@ -70,7 +111,7 @@ func (w *world) claim() []ports.Claim {
 func (w *world) claimBy(q ports.ClaimQuery) ([]ports.Claim, time.Duration) {
 	w.t.Helper()
 	if q.Lane == "" {
-		q.Lane = domain.LaneWebhook
+		q.Lane = w.lane()
 	}
 	if q.Limit == 0 {
 		q.Limit = page
@@ -155,7 +196,7 @@ func (w *world) isEmpty(when string) {
 
 func (w *world) stats() ports.OutboxStats {
 	w.t.Helper()
-	return w.allStats()[domain.LaneWebhook]
+	return w.allStats()[w.lane()]
 }
 
 func (w *world) allStats() map[domain.Lane]ports.OutboxStats {
@@ -174,13 +215,16 @@ func jobComesBack(f *fixture) {
 	full := f.newJob(0)
 	full.Step, full.From, full.Through, full.Attempts, full.Once = 91, "it's a \"place\" 100% 🦊", awkward[1], 4, true
 	full.Due, full.CreatedAt = full.Due.Add(time.Millisecond), full.CreatedAt.Add(-domain.JobLife)
+	full.Notification, full.Subscription = domain.NotificationID(f.newUUID()), domain.SubscriptionID(f.newUUID())
+	full.LastAttemptAt, full.LastError = f.times.Now().Add(-time.Hour), "it's \"http 503\" 🦊"
 	f.enqueue(full, bare)
 	f.times.pass(time.Millisecond)
 	f.reopen()
 	got := f.claim()
 	equal(f.t, "jobs", len(got), 2)
 	equalList(f.t, "jobs", got, []ports.Claim{
-		{Job: bare, Tenant: f.tenant, Fence: got[0].Fence}, {Job: full, Tenant: f.tenant, Fence: got[1].Fence},
+		{Job: bare, Tenant: f.tenant, Fence: got[0].Fence, Age: time.Millisecond},
+		{Job: full, Tenant: f.tenant, Fence: got[1].Fence, Age: domain.JobLife + time.Millisecond},
 	})
 }
 
@@ -370,5 +414,37 @@ func parallelSendsHaveAJobEach(f *fixture) {
 		if !jobs[m.ID] {
 			f.t.Errorf("message %d has no job", m.Seq)
 		}
+	}
+}
+
+func largeRoomHasOneJob(f *fixture) {
+	const members = 1000
+	room := f.group("ann")
+	at := f.now()
+	f.update(func(tx ports.Tx) error {
+		for i := range members {
+			if _, err := tx.AddMember(room.ID, domain.UserID(fmt.Sprint("user ", i)), domain.RoleMember, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := range 2 {
+		sent, err := f.trySend(room.ID, f.newCall("ann", domain.Draft{Content: "hello"}), nil)
+		equal(f.t, "the error of a send", err, nil)
+		equal(f.t, "jobs", f.stats().Waiting, int64(i)+1)
+		told, calls := 0, 0
+		for after := ""; ; calls++ {
+			got := f.recipients(sent.Message, after, "", domain.MaxWebhookRecipients)
+			if after = got.through; after == "" {
+				break
+			}
+			if len(got.users) > domain.MaxWebhookRecipients {
+				f.t.Fatalf("a call tells %d users", len(got.users))
+			}
+			told += len(got.users)
+		}
+		equal(f.t, "members who are told", told, members)
+		equal(f.t, "calls", calls, members/domain.MaxWebhookRecipients+1)
 	}
 }

@@ -85,11 +85,21 @@ func ageIsTimePassed(f *fixture) {
 	f.times.pass(90 * time.Second)
 	claim := f.theOnly()
 	equal(f.t, "the job's age", f.times.Now().Sub(claim.CreatedAt), 90*time.Second)
+	equal(f.t, "the claim's", claim.Age, 90*time.Second)
 	equal(f.t, "since it was due", f.times.Now().Sub(claim.Due), 30*time.Second)
 	f.times.turn(3 * day)
 	f.times.pass(lease)
 	claim = f.theOnly()
 	equal(f.t, "the job's age, later", f.times.Now().Sub(claim.CreatedAt), lease+90*time.Second)
+	equal(f.t, "the claim's, later", claim.Age, lease+90*time.Second)
+	again := claim.Job
+	again.LastAttemptAt, again.LastError = f.times.Now(), "http 500"
+	f.settle(ports.Settlement{Claim: claim, Again: &again})
+	f.times.turn(-5 * day)
+	f.times.pass(time.Hour)
+	claim = f.theOnly()
+	equal(f.t, "since the last attempt", f.times.Now().Sub(claim.LastAttemptAt), time.Hour)
+	equal(f.t, "the claim's in the end", claim.Age, time.Hour+lease+90*time.Second)
 }
 
 func closedTimeCounts(f *fixture) {

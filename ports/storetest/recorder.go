@@ -38,6 +38,10 @@ func (r *recorder) record(events []domain.Event) {
 }
 
 func (r *recorder) add(e domain.Event) {
+	if e.Kind == domain.EventNotification {
+		r.addNotice(e)
+		return
+	}
 	if next := int64(len(r.events[e.Room])) + 1; e.Rev != next {
 		r.fault("event %s of %s has rev %d, want %d", e.Kind, e.Room, e.Rev, next)
 	}
@@ -53,6 +57,26 @@ func (r *recorder) add(e domain.Event) {
 	r.order = append(r.order, e)
 }
 
+// addNotice keeps an event that is no step of a log.
+func (r *recorder) addNotice(e domain.Event) {
+	if e.Notice == nil || len(e.Users) == 0 || e.Tenant == "" || !e.Room.IsZero() || e.Rev != 0 {
+		r.fault("the event of a notification has no notice, users or tenant, or a place in a log: %s", show(e))
+	}
+	r.order = append(r.order, e)
+}
+
+// notices returns the events of a tenant's notifications so far.
+func (r *recorder) notices(tenant domain.TenantID) (told []domain.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.order {
+		if e.Kind == domain.EventNotification && e.Tenant == tenant {
+			told = append(told, e)
+		}
+	}
+	return told
+}
+
 func (r *recorder) fault(format string, args ...any) {
 	const most = 10
 	if len(r.faults) < most {
@@ -62,6 +86,9 @@ func (r *recorder) fault(format string, args ...any) {
 
 // oneTarget reports whether an event carries what its kind says, and nothing else.
 func oneTarget(e domain.Event) bool {
+	if e.Notice != nil {
+		return false
+	}
 	message, member, state := e.Message != nil, e.Member != nil, e.State != nil
 	switch e.Kind {
 	case domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted:

@@ -30,7 +30,8 @@ func aboutRooms() []trespass {
 	return slices.DeleteFunc(slices.Clone(trespasses), func(x trespass) bool {
 		return slices.Contains([]string{
 			"RoomByKey", "Rooms", "Places", "Positions", "Idempotency", "User", "RoomMates", "SmallRooms", "SawUsers",
-			"DeadLetters", "TakeDeadLetter",
+			"DeadLetters", "TakeDeadLetter", "WaitingJobs", "Notification", "KnownNotifications", "Notices", "LastNotice", "Expand", "AddRecipient", "SettleNotice",
+			"Subscription", "Subscriptions", "RemoveSubscription",
 		}, x.method)
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
 
@@ -23,6 +24,7 @@ type Backend interface {
 	ports.Purger
 	ports.Meters
 	ports.Outbox
+	ports.Notifications
 	ports.Keys
 	ports.KeyWriter
 	ports.Prober
@@ -78,15 +80,22 @@ var subjects = []struct {
 	{"Outbox", outboxContracts},
 	{"Claims", claimContracts},
 	{"Leases", leaseContracts},
+	{"NotificationLane", inLane(domain.LaneNotification, claimContracts, leaseContracts)},
 	{"OutboxTime", outboxTimeContracts},
 	{"OutboxEnds", outboxEndContracts},
 	{"Recipients", recipientContracts},
 	{"DeadLetters", deadLetterContracts},
+	{"DeadLetterLists", deadLetterListContracts},
+	{"Notifications", notificationContracts},
+	{"Expansions", expansionContracts},
+	{"Subscriptions", subscriptionContracts},
+	{"MarksOf", marksOfContracts},
 	{"Tenants", tenantContracts},
 	{"Usage", usageContracts},
 	{"Keys", keyContracts},
 	{"Life", lifeContracts},
 	{"Model", modelContracts},
+	{"OutboxModel", outboxModelContracts},
 }
 
 // Run proves the contract on backends that open gives, which go by the times it is given. Every case gets a fresh,

@@ -30,6 +30,9 @@ type aim struct {
 	user    domain.UserID
 	key     [32]byte
 	letter  domain.DeadLetterID
+
+	notification domain.NotificationID
+	subscription domain.SubscriptionID
 }
 
 // trespass is one method of ports.Tx, called with ids from outside the tenant. The answer is compared, never used.
@@ -72,8 +75,32 @@ var trespasses = []trespass{
 		users, through, err := tx.Recipients(to.room, domain.Message{ID: to.message, Seq: 3}, "", "", page)
 		return []any{users, through}, err
 	}, false},
-	{"DeadLetters", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.DeadLetters(page) }, true},
+	{"DeadLetters", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.DeadLetters(false, page) }, true},
 	{"TakeDeadLetter", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.TakeDeadLetter(to.letter) }, false},
+	{"Notification", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Notification(to.notification) }, false},
+	{"KnownNotifications", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.KnownNotifications([]domain.NotificationID{to.notification})
+	}, true},
+	{"WaitingJobs", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.WaitingJobs(domain.LaneWebhook, page) }, true},
+	{"Notices", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Notices(to.user, 0, page) }, true},
+	{"LastNotice", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.LastNotice() }, true},
+	{"Expand", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Expand(to.notification, page) }, true},
+	{"AddRecipient", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return nil, tx.AddRecipient(to.notification, "eve")
+	}, false},
+	{"SettleNotice", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.SettleNotice(to.user, to.notification)
+	}, false},
+	{"Subscription", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Subscription(to.subscription) }, false},
+	{"Subscriptions", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Subscriptions(&to.user, 0, page)
+	}, true},
+	{"RemoveSubscription", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return nil, tx.RemoveSubscription(to.subscription)
+	}, false},
+	{"Marks", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.Marks(to.room, []ports.UserDevice{{User: to.user, Device: "phone"}})
+	}, false},
 	{"AddMember", func(f *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.AddMember(to.room, "eve", domain.RoleAdmin, f.now())
 	}, false},
@@ -112,8 +139,12 @@ var trespasses = []trespass{
 	}, false},
 }
 
-// nameless are the methods that name nothing of another tenant; sharedNamesAreTwoThings has them.
-var nameless = []string{"CreateRoom", "SeeDevice", "PutUser", "Enqueue", "AddDeadLetter", "KeepIdempotency"}
+// nameless are the methods that name nothing of another tenant, or answer nothing of it; sharedNamesAreTwoThings has them,
+// and roomOfAnotherTenant the room that AddNotification may name.
+var nameless = []string{
+	"CreateRoom", "SeeDevice", "PutUser", "Enqueue", "AddDeadLetter", "GrowDeadLetter", "KeepIdempotency",
+	"AddNotification", "AddSubscription",
+}
 
 func wallNamesEveryMethod(f *fixture) {
 	var named, have []string
@@ -136,6 +167,7 @@ func (f *fixture) furnish() aim {
 	f.sendMany(room.ID, "ann", 2)
 	send := f.newSend("ann", domain.Draft{Content: "third", ClientID: "c1"})
 	to := aim{room: room.ID, message: send.ID, user: "ann", key: everyKey, letter: everyLetter}
+	to.notification, to.subscription = everyNotification, everySubscription
 	if _, err := f.trySend(room.ID, send, &domain.Idempotency{User: "ann", Key: [32]byte{1}}); err != nil {
 		f.t.Fatal(err)
 	}
@@ -148,7 +180,8 @@ func (f *fixture) furnish() aim {
 		_, err := tx.RaiseRead(room.ID, "ann", 1)
 		return errors.Join(err, tx.PutUser(domain.User{ID: "ann", Name: ptr("Ann")}), tx.SawUsers([]domain.UserID{"bob"}, at),
 			tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at),
-			tx.Enqueue(everyJob(room.ID, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room.ID, at)}))
+			tx.Enqueue(everyJob(room.ID, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room.ID, at), At: at}),
+			notifyEverything(tx, room.ID, at))
 	})
 	return to
 }
@@ -157,6 +190,7 @@ func (f *fixture) furnish() aim {
 func (f *fixture) nothing() aim {
 	return aim{
 		room: f.newRoomID(), message: f.newMessageID(), unique: "dm:no:body", user: "nobody", key: [32]byte{9}, letter: domain.DeadLetterID(f.newUUID()),
+		notification: domain.NotificationID(f.newUUID()), subscription: domain.SubscriptionID(f.newUUID()),
 	}
 }
 

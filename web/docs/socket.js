@@ -10,6 +10,7 @@ const templates = {
   send_message: (room) => ({ room_id: room, content: 'Hello' }),
   ack: (room) => ({ room_id: room, seq: seen.get(room) ?? 1 }),
   read: (room) => ({ room_id: room, seq: seen.get(room) ?? 1 }),
+  'notification.ack': () => ({ notification_id: notification }),
   'typing.start': (room) => ({ room_id: room }),
   'typing.stop': (room) => ({ room_id: room }),
   subscribe: (room) => ({ room_id: room, after_seq: 0 }),
@@ -37,6 +38,7 @@ let socket = null;
 let attempt = 0; // the latest click on Connect or Disconnect; what an earlier one still awaits is void
 let epoch = '';
 let cursor = '';
+let notification = 'notif_…'; // the latest that came
 let requests = 0;
 const seen = new Map(); // the highest seq by room
 
@@ -67,6 +69,7 @@ function address(token = 'wst_…') {
   const query = [`token=${token}`];
   if ($('device').value) query.push(`device_id=${encodeURIComponent($('device').value)}`);
   if ($('resume').checked) query.push('resume=1');
+  if ($('auto').checked) query.push('ack=auto');
   return `${url}?${query.join('&')}`;
 }
 
@@ -139,6 +142,7 @@ function received(text) {
   try { frame = JSON.parse(text) ?? {}; } catch { /* shown as it is */ }
   epoch = frame.epoch ?? epoch;
   cursor = frame.cursor ?? cursor;
+  notification = frame.notification_id ?? notification;
   if (frame.room_id) suggestRoom(frame.room_id);
   if (frame.room_id && frame.seq > (seen.get(frame.room_id) ?? 0)) seen.set(frame.room_id, frame.seq);
   list('in', frame, text);
@@ -190,7 +194,8 @@ function list(direction, frame, text) {
 // brief is what stands on a frame's line: what an error or a message says, else the frame without its longest ids.
 function brief(frame, text) {
   if (frame.type === 'error') return `${frame.code}: ${frame.message}${frame.field ? ` (${frame.field})` : ''}`;
-  if (frame.sender_id) return `${frame.sender_id}: ${frame.content}`;
+  if (frame.sender_id) return `${frame.sender_id}: ${frame.content}${frame.redelivered ? ' (again)' : ''}`;
+  if (frame.type === 'notification') return `${frame.topic}: ${JSON.stringify(frame.payload)}${frame.redelivered ? ' (again)' : ''}`;
   if (!frame.type) return text;
   const { type, room_id, message_id, ...rest } = frame;
   return JSON.stringify(rest);
