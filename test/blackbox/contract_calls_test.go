@@ -73,12 +73,12 @@ var calls = []call{
 	{"join a DM", "POST /rooms/{dm}/join", ``, by(401, 409, 409, 403, 404), nil, ""},
 	{"join no room", "POST /rooms/{no_room}/join", ``, by(401, 404, 404, 404, 404), nil, ""},
 
-	{"send", "POST /rooms/{group}/messages", `{"content":"x","meta":{"a":1}}`, by(401, 201, 201, 403, 404), gains("message"), ""},
-	{"send to a channel", "POST /rooms/{channel}/messages", `{"content":"x","client_id":"c"}`, by(401, 201, 201, 403, 404), gains("message"), ""},
-	{"answer", "POST /rooms/{group}/messages", `{"content":"x","reply_to":"{of_bob}"}`, by(401, 201, 201, 403, 404), gains("message"), ""},
-	{"answer nothing", "POST /rooms/{group}/messages", `{"content":"x","reply_to":"{no_message}"}`, by(401, 400, 400, 0, 0), nil, "reply_to"},
+	{"send", "POST /rooms/{group}/messages", `{"content":"some text","meta":{"a":1}}`, by(401, 201, 201, 403, 404), gains("message"), ""},
+	{"send to a channel", "POST /rooms/{channel}/messages", `{"content":"some text","client_id":"c"}`, by(401, 201, 201, 403, 404), gains("message"), ""},
+	{"answer", "POST /rooms/{group}/messages", `{"content":"some text","reply_to":"{of_bob}"}`, by(401, 201, 201, 403, 404), gains("message"), ""},
+	{"answer nothing", "POST /rooms/{group}/messages", `{"content":"some text","reply_to":"{no_message}"}`, by(401, 400, 400, 0, 0), nil, "reply_to"},
 	{"send nothing", "POST /rooms/{group}/messages", `{}`, by(401, 400, 400, 0, 0), nil, "content"},
-	{"send to no room", "POST /rooms/{no_room}/messages", `{"content":"x"}`, by(401, 404, 404, 404, 404), nil, ""},
+	{"send to no room", "POST /rooms/{no_room}/messages", `{"content":"some text"}`, by(401, 404, 404, 404, 404), nil, ""},
 	{"read messages", "GET /rooms/{group}/messages", ``, by(200, 200, 200, 403, 404), nil, ""},
 	{"read messages before", "GET /rooms/{group}/messages?before_seq=9&limit=1", ``, by(200, 200, 200, 403, 404), nil, ""},
 	{"read both ways", "GET /rooms/{group}/messages?before_seq=9&after_seq=1", ``, by(400, 400, 400, 0, 0), nil, ""},
@@ -89,11 +89,11 @@ var calls = []call{
 	{"read changes", "GET /rooms/{group}/changes?after_rev=0&limit=2", ``, by(200, 200, 200, 403, 404), nil, ""},
 	{"read changes from below", "GET /rooms/{group}/changes?after_rev=-1", ``, by(400, 400, 400, 0, 0), nil, "after_rev"},
 	{"read changes of no room", "GET /rooms/{no_room}/changes", ``, by(404, 404, 404, 404, 404), nil, ""},
-	{"edit bob's", "PUT /rooms/{group}/messages/{of_bob}", `{"content":"y"}`, by(401, 403, 200, 403, 404), gains("message.edited"), ""},
-	{"edit alice's", "PUT /rooms/{group}/messages/{of_alice}", `{"content":"y","meta":{"b":2}}`, by(401, 200, 403, 403, 404), gains("message.edited"), ""},
+	{"edit bob's", "PUT /rooms/{group}/messages/{of_bob}", `{"content":"another text"}`, by(401, 403, 200, 403, 404), gains("message.edited"), ""},
+	{"edit alice's", "PUT /rooms/{group}/messages/{of_alice}", `{"content":"another text","meta":{"b":2}}`, by(401, 200, 403, 403, 404), gains("message.edited"), ""},
 	{"edit without a text", "PUT /rooms/{group}/messages/{of_bob}", `{"meta":{}}`, by(401, 0, 400, 0, 0), nil, "content"},
-	{"edit a tombstone", "PUT /rooms/{group}/messages/{deleted}", `{"content":"y"}`, by(401, 403, 409, 403, 404), nil, ""},
-	{"edit no message", "PUT /rooms/{group}/messages/{no_message}", `{"content":"y"}`, by(401, 404, 404, 403, 404), nil, ""},
+	{"edit a tombstone", "PUT /rooms/{group}/messages/{deleted}", `{"content":"another text"}`, by(401, 403, 409, 403, 404), nil, ""},
+	{"edit no message", "PUT /rooms/{group}/messages/{no_message}", `{"content":"another text"}`, by(401, 404, 404, 403, 404), nil, ""},
 	{"delete bob's", "DELETE /rooms/{group}/messages/{of_bob}", ``, by(204, 204, 204, 403, 404), gains("message.deleted"), ""},
 	{"delete alice's", "DELETE /rooms/{group}/messages/{of_alice}", ``, by(204, 204, 403, 403, 404), gains("message.deleted"), ""},
 	{"delete once more", "DELETE /rooms/{group}/messages/{deleted}", ``, by(204, 204, 204, 403, 404), nil, ""},
@@ -117,6 +117,26 @@ var calls = []call{
 	{"read bob's profile", "GET /users/bob?x={group}", ``, by(200, 200, 200, 404, 404), nil, ""},
 	{"read the profile of nobody", "GET /users/nobody", ``, by(404, 404, 404, 404, 404), nil, ""},
 
+	{"notify", "POST /notify", notifyBody(`{"user_ids":["bob","zoe"],"room_id":"{group}"}`), by(202, 403, 403, 403, 403), nil, ""},
+	{"notify a topic", "POST /notify", notifyBody(`{"topic_subscribers":true}`), by(202, 403, 403, 403, 403), nil, ""},
+	{"notify nobody", "POST /notify", notifyBody(`{}`), by(400, 403, 403, 403, 403), nil, "targets"},
+	{"notify the system", "POST /notify", notifyBody(`{"user_ids":["system"]}`), by(400, 403, 403, 403, 403), nil, "targets.user_ids"},
+	{"notify no room", "POST /notify", notifyBody(`{"room_id":"{no_room}"}`), by(404, 403, 403, 403, 403), nil, ""},
+	{"notify of nothing", "POST /notify", `{"topic":"open","targets":{"user_ids":["bob"]}}`, by(400, 403, 403, 403, 403), nil, "payload"},
+	{"subscribe", "POST /subscriptions", `{"topic":"open","metadata":{"a":1}}`, by(400, 201, 201, 201, 201), nil, "endpoint"},
+	{"subscribe bob", "POST /subscriptions", `{"topic":"open","user_id":"bob"}`, by(201, 403, 201, 403, 403), nil, ""},
+	{"subscribe an endpoint", "POST /subscriptions", `{"topic":"any","endpoint":"https://example.com/"}`, by(201, 403, 403, 403, 403), nil, ""},
+	{"subscribe an endpoint that is none", "POST /subscriptions", `{"topic":"any","endpoint":"https://127.0.0.1/"}`, by(400, 403, 403, 403, 403), nil, "endpoint"},
+	{"subscribe to nothing", "POST /subscriptions", `{}`, by(400, 400, 400, 400, 400), nil, "topic"},
+	{"list subscriptions", "GET /subscriptions", ``, by(200, 200, 200, 200, 200), nil, ""},
+	{"list bob's subscriptions", "GET /subscriptions?user_id=bob&x={sub_of_bob}", ``, by(200, 403, 200, 403, 403), nil, ""},
+	{"end a subscription of bob's", "DELETE /subscriptions/{sub_of_bob}", ``, by(204, 403, 204, 403, 404), nil, ""},
+	{"end no subscription", "DELETE /subscriptions/{no_sub}", ``, by(404, 404, 404, 404, 404), nil, ""},
+	{"list dead letters", "GET /admin/dead-letters", ``, by(200, 403, 403, 403, 403), nil, ""},
+	{"replay no dead letter", "POST /admin/dead-letters/{no_letter}/replay", ``, by(404, 403, 403, 403, 403), nil, ""},
+	{"delete no dead letter", "DELETE /admin/dead-letters/{no_letter}", ``, by(404, 403, 403, 403, 403), nil, ""},
+	{"see a webhook where there is none", "GET /webhook", ``, by(404, 403, 403, 403, 403), nil, ""},
+
 	{"make a tenant", "POST /admin/tenants", `{"name":"x"}`, by(401, 401, 401, 401, 401), nil, ""},
 	{"list tenants", "GET /admin/tenants", ``, by(401, 401, 401, 401, 401), nil, ""},
 	{"use a method that is none", "PUT /rooms/{group}", `{}`, by(405, 405, 405, 405, 405), nil, ""},
@@ -133,6 +153,11 @@ func by(backend, admin, member, stranger, foreign int) [actors]int {
 }
 
 func gains(events ...string) []string { return events }
+
+// notifyBody is a notification for targets.
+func notifyBody(targets string) string {
+	return `{"topic":"open","payload":{"text":"` + harness.Body("notified") + `"},"targets":` + targets + `}`
+}
 
 func TestEveryCallIsAnsweredAsTheContractSays(t *testing.T) {
 	t.Parallel()

@@ -32,13 +32,13 @@ type frameLine struct {
 //
 //	admin, member, stranger, foreign
 var frames = []frameLine{
-	{"send", `{"type":"send_message","room_id":"{group}","content":"x","meta":{"a":1}}`, all(reply, reply, denied, unknown), "message", "", ""},
-	{"send to a channel", `{"type":"send_message","room_id":"{channel}","content":"x"}`, all(reply, reply, denied, unknown), "message", "", ""},
-	{"answer", `{"type":"send_message","room_id":"{group}","content":"x","reply_to":"{of_bob}"}`, all(reply, reply, denied, unknown), "message", "", ""},
-	{"answer nothing", `{"type":"send_message","room_id":"{group}","content":"x","reply_to":"{no_message}"}`, all(invalid, invalid, "", ""), "", "", "reply_to"},
+	{"send", `{"type":"send_message","room_id":"{group}","content":"some text","meta":{"a":1}}`, all(reply, reply, denied, unknown), "message", "", ""},
+	{"send to a channel", `{"type":"send_message","room_id":"{channel}","content":"some text"}`, all(reply, reply, denied, unknown), "message", "", ""},
+	{"answer", `{"type":"send_message","room_id":"{group}","content":"some text","reply_to":"{of_bob}"}`, all(reply, reply, denied, unknown), "message", "", ""},
+	{"answer nothing", `{"type":"send_message","room_id":"{group}","content":"some text","reply_to":"{no_message}"}`, all(invalid, invalid, "", ""), "", "", "reply_to"},
 	{"send nothing", `{"type":"send_message","room_id":"{group}"}`, all(invalid, invalid, "", ""), "", "", "content"},
-	{"send nowhere", `{"type":"send_message","content":"x"}`, all(invalid, invalid, invalid, invalid), "", "", "room_id"},
-	{"send to no room", `{"type":"send_message","room_id":"{no_room}","content":"x"}`, all(unknown, unknown, unknown, unknown), "", "", ""},
+	{"send nowhere", `{"type":"send_message","content":"some text"}`, all(invalid, invalid, invalid, invalid), "", "", "room_id"},
+	{"send to no room", `{"type":"send_message","room_id":"{no_room}","content":"some text"}`, all(unknown, unknown, unknown, unknown), "", "", ""},
 
 	{"ack", `{"type":"ack","room_id":"{group}","seq":1,"x":"{of_bob}"}`, all(reply, reply, denied, unknown), "", "ack.received", ""},
 	{"ack a position too", `{"type":"ack","room_id":"{group}","seq":1,"rev":2,"x":"{of_bob}"}`, all(reply, reply, denied, unknown), "", "ack.received", ""},
@@ -49,6 +49,11 @@ var frames = []frameLine{
 	{"mark what is not there", `{"type":"read","room_id":"{group}","seq":99}`, all(invalid, invalid, denied, unknown), "", "", "seq"},
 	{"mark nothing", `{"type":"read","room_id":"{group}"}`, all(invalid, invalid, "", ""), "", "", "seq"},
 	{"mark no room", `{"type":"read","room_id":"{no_room}","seq":1}`, all(unknown, unknown, unknown, unknown), "", "", ""},
+
+	{"ack a notification", `{"type":"notification.ack","notification_id":"{notice}"}`, all(reply, reply, reply, unknown), "", "", ""},
+	{"ack no notification", `{"type":"notification.ack","notification_id":"{no_notice}"}`, all(unknown, unknown, unknown, unknown), "", "", ""},
+	{"ack what is no notification", `{"type":"notification.ack","notification_id":"{of_bob}","room_id":"{group}"}`, all(unknown, unknown, unknown, unknown), "", "", ""},
+	{"ack a notification of nothing", `{"type":"notification.ack"}`, all(invalid, invalid, invalid, invalid), "", "", "notification_id"},
 
 	{"type", `{"type":"typing.start","room_id":"{group}"}`, all(reply, reply, denied, unknown), "", "typing", ""},
 	{"stop typing", `{"type":"typing.stop","room_id":"{group}"}`, all(reply, reply, denied, unknown), "", "", ""},
@@ -102,6 +107,7 @@ func TestEveryFrameIsAnsweredAsTheContractSays(t *testing.T) {
 func (g *stage) walkFrame(t *testing.T, line frameLine, name string, u *harness.User, want, frame string) {
 	t.Helper()
 	ids := g.set(t, line.frame)
+	g.notify(t, line.frame, ids)
 	room, before := roomOf(ids), int64(0)
 	if room != "" {
 		before = g.position(t, room)
@@ -126,6 +132,17 @@ func (g *stage) walkFrame(t *testing.T, line frameLine, name string, u *harness.
 	g.wantLog(t, name, room, before, events)
 	if want == reply && line.hint != "" {
 		g.wantHint(t, name, line.hint, room, u.ID, seen)
+	}
+}
+
+const noNotice = "notif_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
+
+// notify makes the notification that a line names: one to bob.
+func (g *stage) notify(t *testing.T, line string, ids map[string]string) {
+	t.Helper()
+	ids["{no_notice}"] = noNotice
+	if strings.Contains(line, "{notice}") {
+		ids["{notice}"] = notified(t, g.tenant, "about {notice}", map[string]any{"user_ids": []string{"bob"}}).ID
 	}
 }
 

@@ -52,7 +52,8 @@ type stage struct {
 // stageOn is a stage with tenants of its own on a server, so that lines can be walked side by side.
 func stageOn(t *testing.T, s *harness.Server) *stage {
 	t.Helper()
-	g := &stage{tenant: harness.Must(s.NewTenant("ours"))(t), others: harness.Must(s.NewTenant("theirs"))(t)}
+	config := map[string]any{"rate_limit": 0, "user_topics": []string{"open"}}
+	g := &stage{tenant: harness.Must(s.NewTenantWith("ours", config))(t), others: harness.Must(s.NewTenantWith("theirs", config))(t)}
 	g.signer, g.theirs = harness.Must(g.tenant.NewSigner())(t), harness.Must(g.others.NewSigner())(t)
 	g.alice, g.bob = g.tenant.User("alice"), g.tenant.User("bob")
 	for _, user := range []string{"alice", "bob", "carol", "eve"} { // users exist from first sight
@@ -96,12 +97,14 @@ func (g *stage) prove(t *testing.T, who, way int) *harness.User {
 const (
 	noRoom    = "room_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
 	noMessage = "msg_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
+	noSub     = "sub_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
+	noLetter  = "dead_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
 )
 
 // set makes what a line names in braces, anew for each actor, and returns the ids by name.
 func (g *stage) set(t *testing.T, line string) map[string]string {
 	t.Helper()
-	ids := map[string]string{"{no_room}": noRoom, "{no_message}": noMessage}
+	ids := map[string]string{"{no_room}": noRoom, "{no_message}": noMessage, "{no_sub}": noSub, "{no_letter}": noLetter}
 	for _, kind := range []string{"group", "channel"} {
 		if strings.Contains(line, "{"+kind+"}") {
 			ids["{"+kind+"}"] = harness.Must(g.alice.CreateRoom(kind, "bob", "carol"))(t).RoomID
@@ -112,6 +115,11 @@ func (g *stage) set(t *testing.T, line string) map[string]string {
 		res := harness.Must(g.alice.Do(t.Context(), http.MethodPost, "/rooms?if_exists=return", `{"type":"dm","members":["alice","bob"]}`))(t)
 		harness.Check(t, res.Decode(&dm))
 		ids["{dm}"] = dm.RoomID
+	}
+	if strings.Contains(line, "{sub_of_bob}") {
+		var made struct{ ID string }
+		harness.Must(g.bob.Call(http.MethodPost, "/subscriptions", `{"topic":"open"}`, http.StatusCreated, &made))(t)
+		ids["{sub_of_bob}"] = made.ID
 	}
 	for name, sender := range map[string]*harness.User{"{of_alice}": g.alice, "{of_bob}": g.bob, "{deleted}": g.bob} {
 		if !strings.Contains(line, name) {

@@ -2,9 +2,15 @@
 package faults
 
 import (
+	"os"
 	"testing"
 
 	"github.com/chatapi/chatapi/test/harness"
 )
 
-func TestMain(m *testing.M) { harness.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(workerEnv) != "" {
+		os.Exit(workerMain()) // this process is the one that a test pauses
+	}
+	harness.Main(m)
+}

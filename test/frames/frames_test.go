@@ -52,8 +52,11 @@ func TestWhatIsNotDocumentedIsAFault(t *testing.T) {
 	const room = `"room_id":"room_0190b1f0-5c3e-7a10-8f2e-3b1a5c7d9e01"`
 	const fields = `"message_id":"msg_0190b1f0-5c3e-7a10-8f2e-3b1a5c7d9e02",` + room +
 		`,"sender_id":"bob","sender_type":"user","seq":1,"rev":2,"content":"x","meta":{"free":1},"created_at":"2026-01-02T03:04:05.678Z"`
+	const notice = `"notification_id":"notif_0190b1f0-5c3e-7a10-8f2e-3b1a5c7d9e04","topic":"t","created_at":"2026-01-02T03:04:05.678Z"`
 	for _, right := range []string{
 		`{"type":"pong"}`, `{"type":"message",` + fields + `}`, `{"type":"reply","request_id":"1","data":{` + fields + `}}`,
+		`{"type":"message","redelivered":true,` + fields + `}`, `{"type":"notification",` + notice + `,"payload":{"free":1}}`,
+		`{"type":"notification","redelivered":true,` + notice + `,"payload":{}}`,
 	} {
 		if err := frames.Check([]byte(right)); err != nil {
 			t.Error(err)
@@ -71,6 +74,11 @@ func TestWhatIsNotDocumentedIsAFault(t *testing.T) {
 		"an unknown field of a send": `{"type":"reply","request_id":"1","data":{` + fields + `,"extra":1}}`,
 		"an unknown field in a list": `{"type":"sync.complete","rooms":0,"messages":0,"cursor":"","truncated":[{` + room + `,"from_seq":1,"to_seq":2,"extra":1}]}`,
 		"a missing field":            `{"type":"typing",` + room + `,"user_id":"bob"}`,
+		"redelivered: false":         `{"type":"message","redelivered":false,` + fields + `}`,
+		"a redelivered reply":        `{"type":"reply","request_id":"1","data":{"redelivered":true,` + fields + `}}`,
+		"a redelivered edit":         `{"type":"message.edited","edited_at":"2026-01-02T03:04:05.678Z","redelivered":true,` + fields + `}`,
+		"a notification of nothing":  `{"type":"notification",` + notice + `,"payload":null}`,
+		"a notification with a rev":  `{"type":"notification",` + notice + `,"payload":{},"rev":1}`,
 		"another value":              `{"type":"typing",` + room + `,"user_id":"bob","action":"dance"}`,
 		"a number as a string":       `{"type":"read.received",` + room + `,"user_id":"bob","seq":"1"}`,
 		"a time without its zone":    `{"type":"token.expiring","expires_at":"2026-01-02T03:04:05.678"}`,

@@ -139,6 +139,9 @@ func (f *Follower) event(frame Frame) {
 		f.places[frame.RoomID] = p
 	}
 	if frame.Type == "message" {
+		if frame.Redelivered && frame.Seq > p.Seq {
+			f.violate("seq %d of %s was redelivered before it was delivered", frame.Seq, frame.RoomID)
+		}
 		f.message(p, frame.Message)
 	}
 	if frame.Rev > p.Rev {

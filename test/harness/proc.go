@@ -60,7 +60,7 @@ func (s *Server) Descriptors() (int, error) {
 
 // AdminClient is a client of the admin listener; the server must have been started with Options.Admin.
 func (s *Server) AdminClient() *Client {
-	return &Client{Base: s.Admin, header: http.Header{}, http: s.http}
+	return &Client{Base: s.Admin, header: http.Header{}, http: s.http, canary: s.canary}
 }
 
 // Metric reads one series without labels from /metrics of the admin listener.

@@ -16,6 +16,7 @@ type Client struct {
 	header http.Header
 	http   *http.Client
 	drift  *drift // nil: answers are not held against the specification
+	canary *Canary
 }
 
 // Response is an answer, read to its end.
@@ -52,7 +53,7 @@ func (e *StatusError) Error() string {
 
 // Anonymous is a client without credentials.
 func (s *Server) Anonymous() *Client {
-	return &Client{Base: s.Base, header: http.Header{}, http: s.http, drift: &s.drift}
+	return &Client{Base: s.Base, header: http.Header{}, http: s.http, drift: &s.drift, canary: s.canary}
 }
 
 // Operator is a client with the master key.
@@ -65,7 +66,7 @@ func (c *Client) With(name, value string) *Client {
 	if value == "" {
 		header.Del(name)
 	}
-	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift}
+	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift, canary: c.canary}
 }
 
 // Do sends one request. A string or []byte body goes as it is, anything else as JSON; nil is no body. An answer that is
@@ -84,10 +85,24 @@ func (c *Client) Do(ctx context.Context, method, path string, body any) (*Respon
 	if err != nil {
 		return nil, fmt.Errorf("read the answer to %s %s: %w", method, path, err)
 	}
+	c.canary.Exchange(req, sentBody(req), res.StatusCode, read)
 	if c.drift != nil {
 		c.drift.note(CheckAnswer(req, res.StatusCode, res.Header, read))
 	}
 	return &Response{Status: res.StatusCode, Header: res.Header, Body: read}, nil
+}
+
+// sentBody is a request's body once more.
+func sentBody(r *http.Request) []byte {
+	if r.GetBody == nil {
+		return nil
+	}
+	again, err := r.GetBody()
+	if err != nil {
+		return nil
+	}
+	body, _ := io.ReadAll(again) // from memory
+	return body
 }
 
 func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Request, error) {
@@ -149,5 +164,5 @@ func (r *Response) Problem() (ErrorBody, error) {
 func (c *Client) WithValues(name string, values ...string) *Client {
 	header := c.header.Clone()
 	header[http.CanonicalHeaderKey(name)] = values
-	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift}
+	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift, canary: c.canary}
 }

@@ -43,7 +43,8 @@ type Server struct {
 	env     []string
 	http    *http.Client
 	logPath string
-	canary  canary
+	canary  *Canary
+	forget  func() // ends the canary's watch over sockets
 	drift   drift
 
 	cmd    *exec.Cmd
@@ -62,16 +63,20 @@ func Launch(opts Options) (*Server, error) {
 	s := &Server{
 		binary: binary, opts: opts, Dir: opts.Dir,
 		MasterKey: "master-" + randomHex(24), JWTSecret: "jwt-" + randomHex(24),
-		http: &http.Client{Timeout: 30 * time.Second, Transport: transport()},
+		http: &http.Client{Timeout: 30 * time.Second, Transport: transport()}, canary: NewCanary(),
 	}
-	s.canary.add(s.MasterKey, s.JWTSecret)
+	s.canary.Secret(s.MasterKey, s.JWTSecret)
 	if s.Dir == "" {
 		if s.Dir, err = os.MkdirTemp("", "chatapi-data-"); err != nil {
 			return nil, err
 		}
 	}
 	s.logPath = filepath.Join(s.Dir, "server.log")
-	return s, s.firstStart()
+	if err := s.firstStart(); err != nil {
+		return s, err
+	}
+	s.forget = s.canary.Watch(s.Base)
+	return s, nil
 }
 
 // firstStart tries a few ports: between finding one free and listening on it, another process may take it.
@@ -102,7 +107,7 @@ func (s *Server) choosePorts() error {
 	if s.opts.Bare {
 		vars = map[string]string{"LISTEN_ADDR": fmt.Sprintf(":%d", port), "ADMIN_ADDR": "off"}
 	}
-	if s.opts.Admin {
+	if _, chosen := s.opts.Env["ADMIN_ADDR"]; s.opts.Admin && !chosen {
 		if port, err = FreePort(); err != nil {
 			return err
 		}
@@ -195,15 +200,18 @@ func (s *Server) PID() int {
 	return pid
 }
 
-// Terminate sends SIGTERM and returns the exit code; a process still there after limit is killed and an error.
+// Terminate reads what the canary is to search, sends SIGTERM and returns the exit code; a process still there after limit
+// is killed and an error.
 func (s *Server) Terminate(limit time.Duration) (int, error) {
 	if s.ended() {
 		return s.cmd.ProcessState.ExitCode(), nil
 	}
+	shown := s.expose()
 	if err := syscall.Kill(s.PID(), syscall.SIGTERM); err != nil {
 		return -1, err
 	}
-	return s.WaitExit(limit)
+	code, err := s.WaitExit(limit)
+	return code, errors.Join(err, shown)
 }
 
 // WaitExit waits for the process to end and returns its exit code; one still there after limit is killed and an error.
@@ -232,24 +240,28 @@ func (s *Server) Kill() error {
 }
 
 // Command runs the binary with other arguments in the server's environment and directory, as an operator would beside
-// the running server.
+// the running server. The credentials that it prints become secrets; its diagnostics are errors, in which there may be none.
 func (s *Server) Command(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.binary, args...)
 	cmd.Dir, cmd.Env = s.Dir, s.env
 	var diagnostics strings.Builder
 	cmd.Stderr = &diagnostics
 	out, err := cmd.Output()
+	s.canary.printed(out)
+	s.canary.Seen(InErrors, []byte(diagnostics.String()))
 	if err != nil {
 		return string(out), fmt.Errorf("chatapi %s: %w: %s", strings.Join(args, " "), err, diagnostics.String())
 	}
 	return string(out), nil
 }
 
-// Start launches a server for a test. At the end of the test it must still run, end with code 0 on SIGTERM and have
-// logged no secret and no message; else the test fails. A test that ends the server itself has its code checked there.
+// Start launches a server for a test. At the end of the test it must still run, end with code 0 on SIGTERM and have let no
+// secret and no message be seen, in its log, metrics, errors or lists of dead letters; else the test fails. A test that
+// ends the server itself has its code checked there.
 func Start(t testing.TB, opts Options) *Server {
 	t.Helper()
 	ownDir := opts.Dir == ""
+	opts.Admin = opts.Admin || !opts.Bare // for the metrics
 	s, err := Launch(opts)
 	if s != nil {
 		t.Cleanup(func() {
@@ -277,6 +289,7 @@ func (s *Server) finish(t testing.TB) {
 		t.Errorf("exit code after SIGTERM: got %d, want 0", code)
 	}
 	s.http.CloseIdleConnections()
+	s.forget()
 	for _, found := range append(s.CanaryHits(), undocumented.take(s.Base)...) {
 		t.Error(found)
 	}

@@ -19,7 +19,6 @@ type Signer struct {
 func (t *Tenant) NewSigner() (*Signer, error) {
 	s := &Signer{tenant: t}
 	_, err := t.server.Operator().Call(http.MethodPost, "/admin/tenants/"+t.ID+"/signing-keys", nil, http.StatusCreated, s)
-	t.server.canary.add(s.Secret)
 	return s, err
 }
 
@@ -35,7 +34,7 @@ func (s *Signer) Token(user string, life time.Duration) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": user, "exp": time.Now().Add(life).Unix()})
 	token.Header["kid"] = s.Kid
 	signed, err := token.SignedString([]byte(s.Secret))
-	s.tenant.server.canary.add(signed)
+	s.tenant.server.canary.Secret(signed)
 	return signed, err
 }
 
@@ -54,7 +53,6 @@ func (t *Tenant) NewKey(name string) (id string, with *Tenant, err error) {
 	}
 	body := map[string]any{"name": name}
 	_, err = t.server.Operator().Call(http.MethodPost, "/admin/tenants/"+t.ID+"/keys", body, http.StatusCreated, &key)
-	t.server.canary.add(key.APIKey)
 	return key.KeyID, &Tenant{ID: t.ID, Key: key.APIKey, Name: t.Name, server: t.server}, err
 }
 

@@ -47,6 +47,11 @@ type Frame struct {
 	Status      string `json:"status"`         // of presence.update: online or offline
 	Timestamp   string `json:"timestamp"`      // of presence.update
 	ExpiresAt   string `json:"expires_at"`     // of token.expiring
+	Redelivered bool   `json:"redelivered"`    // of messages and notifications
+
+	NotificationID string          `json:"notification_id"`
+	Topic          string          `json:"topic"`
+	Payload        json.RawMessage `json:"payload"`
 
 	Rooms     json.RawMessage `json:"rooms"`    // a count in sync.complete, ids in resync_required
 	Messages  int             `json:"messages"` // of sync.complete
@@ -72,6 +77,7 @@ func (e *HandshakeError) Error() string {
 type Conn struct {
 	ws       *websocket.Conn
 	base     string
+	canary   *Canary
 	keep     func(Frame) bool
 	started  sync.Once
 	finished chan struct{}
@@ -137,16 +143,19 @@ func Dial(base string, opts DialOptions) (*Conn, error) {
 	if len(opts.Query) > 0 {
 		target += "?" + opts.Query.Encode()
 	}
+	seen := canaryAt(base)
+	seen.dialed(opts)
 	ws, res, err := dialer.Dial(target, opts.Header)
 	if errors.Is(err, websocket.ErrBadHandshake) {
 		body, _ := io.ReadAll(res.Body)
+		seen.Seen(InErrors, body)
 		return nil, &HandshakeError{&Response{Status: res.StatusCode, Header: res.Header, Body: body}}
 	}
 	if err != nil {
 		return nil, err
 	}
 	c := &Conn{
-		ws: ws, base: base, finished: make(chan struct{}), changed: make(chan struct{}), onFrame: opts.OnFrame, keep: opts.Keep,
+		ws: ws, base: base, canary: seen, finished: make(chan struct{}), changed: make(chan struct{}), onFrame: opts.OnFrame, keep: opts.Keep,
 	}
 	if opts.Silent {
 		ws.SetPingHandler(func(string) error { return nil })
@@ -179,6 +188,7 @@ func (c *Conn) readLoop() {
 	for {
 		_, raw, err := c.ws.ReadMessage()
 		if err != nil {
+			c.canary.Seen(InErrors, []byte(err.Error())) // the reason of a close is the server's
 			c.fail(err)
 			return
 		}
@@ -188,6 +198,7 @@ func (c *Conn) readLoop() {
 			c.fail(err)
 			return
 		}
+		c.canary.frame(f)
 		if c.onFrame != nil {
 			c.onFrame(f)
 		}
@@ -317,6 +328,7 @@ func (c *Conn) Write(frame any) error {
 
 // WriteRaw sends one frame of a WebSocket type as it is.
 func (c *Conn) WriteRaw(kind int, raw []byte) error {
+	c.canary.fields(raw)
 	c.writeMu.Lock()
 	defer c.writeMu.Unlock()
 	if err := c.ws.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil {
@@ -389,7 +401,6 @@ func (s *Server) Ticket(c *Client) (string, error) {
 		Token string `json:"token"`
 	}
 	_, err := c.Call(http.MethodPost, "/ws/token", nil, http.StatusOK, &made)
-	s.canary.add(made.Token)
 	return made.Token, err
 }
 

@@ -58,7 +58,6 @@ func (s *Server) NewTenantWith(name string, config map[string]any) (*Tenant, err
 	tenant := &Tenant{server: s}
 	body := map[string]any{"name": name, "config": config}
 	_, err := s.Operator().Call(http.MethodPost, "/admin/tenants", body, http.StatusCreated, tenant)
-	s.canary.add(tenant.Key)
 	return tenant, err
 }
 
@@ -172,6 +171,6 @@ func (s *Server) Token(user string) (string, error) {
 // TokenWith mints a JWT of any method, key and claims.
 func (s *Server) TokenWith(method jwt.SigningMethod, key any, claims jwt.MapClaims) (string, error) {
 	token, err := jwt.NewWithClaims(method, claims).SignedString(key)
-	s.canary.add(token)
+	s.canary.Secret(token)
 	return token, err
 }

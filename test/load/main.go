@@ -1,8 +1,8 @@
 // Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
-// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; and what one must not notice of
-// another: a flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence. Beside each
-// figure stand its target and, from the same run, the floors of the machine: a bare write(2) to a thousand sockets, a
-// bare fdatasync. Ratios compare two measurements of one run.
+// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; what one must not notice of another: a
+// flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence; and delivery:
+// notifications, redelivery, members who are away. Beside each figure stand its target and, from the same run, the floors
+// of the machine: a bare write(2) to a thousand sockets, a bare fdatasync. Ratios compare two measurements of one run.
 //
 // The generator shares the machine with the server. It therefore sends frames that were encoded beforehand, looks for
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
@@ -58,6 +58,9 @@ var workloads = []struct {
 	{"rooms", (*bench).roomLists},
 	{"limits", (*bench).limits},
 	{"presence", (*bench).presence},
+	{"notify", (*bench).notify},
+	{"redelivery", (*bench).redelivery},
+	{"offline", (*bench).offline},
 }
 
 func main() {
@@ -129,12 +132,13 @@ func raiseDescriptors() (int, error) {
 }
 
 // server starts a fresh server with its data below the bench's folder; end stops it and removes the data.
-func (b *bench) server() (s *harness.Server, end func() error, err error) {
+func (b *bench) server(opts harness.Options) (s *harness.Server, end func() error, err error) {
 	data, err := os.MkdirTemp(b.dir, "chatapi-load-")
 	if err != nil {
 		return nil, nil, err
 	}
-	s, err = harness.Launch(harness.Options{Dir: data, Admin: b.profile != ""})
+	opts.Dir, opts.Admin = data, opts.Admin || b.profile != ""
+	s, err = harness.Launch(opts)
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(data))
 	}
@@ -155,7 +159,16 @@ func (b *bench) with(measure func(*harness.Tenant) error) (err error) { return b
 
 // withLimit is with for a tenant of so many calls a second.
 func (b *bench) withLimit(rate int, measure func(*harness.Tenant) error) (err error) {
-	s, end, err := b.server()
+	return b.serve(harness.Options{}, rate, measure)
+}
+
+// withOptions is with for a server of options of its own.
+func (b *bench) withOptions(opts harness.Options, measure func(*harness.Tenant) error) (err error) {
+	return b.serve(opts, 0, measure)
+}
+
+func (b *bench) serve(opts harness.Options, rate int, measure func(*harness.Tenant) error) (err error) {
+	s, end, err := b.server(opts)
 	if err != nil {
 		return err
 	}

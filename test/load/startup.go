@@ -15,7 +15,7 @@ import (
 // The figures of the bare libraries are 6–8 ms and 11.5 MB; a whole server is held to half.
 func (b *bench) startup() (err error) {
 	const target, targetRSS, mb, rounds = 16, 23, 1e6, 5
-	s, end, err := b.server()
+	s, end, err := b.server(harness.Options{})
 	if err != nil {
 		return err
 	}

@@ -100,7 +100,7 @@ func TestDeadLettersAreForTheBackendAndTheOperator(t *testing.T) {
 	id := f.newLetter(f.tenant, random["room"], random["message"], "alice")
 	own := "?tenant_id=" + f.tenant
 	for _, c := range f.as("alice") {
-		for _, query := range []string{"", own, "?tenant_id=tenant_x", "?limit=0", "?tenant_id=%zz"} {
+		for _, query := range []string{"", own, "?tenant_id=tenant_x", "?tenant_id=%00"} {
 			for _, got := range letterCalls(c, id, query) {
 				got.wantError(http.StatusForbidden, domain.CodeAuthorization, "")
 			}

@@ -14,7 +14,7 @@ func TestAnEditReplacesTheTextAndKeepsThePlace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	room := f.newRoom("alice", "bob")
-	sent := f.user("bob").post("/rooms/"+room+"/messages", `{"content":"one","meta":{"a":1},"client_id":"c-1"}`).want(http.StatusCreated).object()
+	sent := f.user("bob").post("/rooms/"+room+"/messages", `{"content":"text one","meta":{"a":1},"client_id":"c-1"}`).want(http.StatusCreated).object()
 	path := "/rooms/" + room + "/messages/" + sent["message_id"].(string)
 	rev := sent["rev"].(float64)
 	for _, c := range []struct {
@@ -23,10 +23,10 @@ func TestAnEditReplacesTheTextAndKeepsThePlace(t *testing.T) {
 		meta    any
 		changes bool
 	}{
-		{`{"content":"one"}`, "one", map[string]any{"a": 1.0}, false},
-		{`{"content":"two"}`, "two", map[string]any{"a": 1.0}, true},
-		{`{"content":"two","meta":"{\"b\":2}"}`, "two", map[string]any{"b": 2.0}, true},
-		{`{"content":"two","meta":{"b":2}}`, "two", map[string]any{"b": 2.0}, false},
+		{`{"content":"text one"}`, "text one", map[string]any{"a": 1.0}, false},
+		{`{"content":"text two"}`, "text two", map[string]any{"a": 1.0}, true},
+		{`{"content":"text two","meta":"{\"b\":2}"}`, "text two", map[string]any{"b": 2.0}, true},
+		{`{"content":"text two","meta":{"b":2}}`, "text two", map[string]any{"b": 2.0}, false},
 		{`{"content":"three é😀","meta":null,"seq":9}`, "three é😀", nil, true},
 	} {
 		got := f.user("bob").put("/v1"+path, c.body).want(http.StatusOK).object()
@@ -65,7 +65,7 @@ func TestMessagesAreEditedByTheirSenderAlone(t *testing.T) {
 	} {
 		f.user("bob").put(path, body).invalid(field)
 	}
-	f.jwt("bob").put(path, `{"content":"b"}`).want(http.StatusOK)
+	f.jwt("bob").put(path, `{"content":"another text"}`).want(http.StatusOK)
 	f.user("alice").del("/rooms/" + room + "/members/bob").want(http.StatusNoContent)
 	f.user("bob").put(path, `{"content":"c"}`).wantError(http.StatusForbidden, domain.CodeAuthorization, "")
 }
@@ -75,7 +75,7 @@ func TestADeletedMessageLeavesATombstone(t *testing.T) {
 	f := newFixture(t)
 	room := f.newRoom("alice", "bob")
 	messages := "/rooms/" + room + "/messages"
-	sent := f.user("bob").post(messages, `{"content":"secret","meta":{"a":1},"client_id":"c-1"}`).want(http.StatusCreated).object()
+	sent := f.user("bob").post(messages, `{"content":"a secret","meta":{"a":1},"client_id":"c-1"}`).want(http.StatusCreated).object()
 	path := messages + "/" + sent["message_id"].(string)
 	for range 2 {
 		f.user("bob").del("/v1" + path).want(http.StatusNoContent)
@@ -121,13 +121,13 @@ func TestChangesTellTheLogInOrder(t *testing.T) {
 	f := newFixture(t)
 	room := f.newRoom("alice", "bob")
 	path := "/rooms/" + room
-	first := f.newMessage("alice", room, "one")                                        // rev 2
-	f.user("bob").post(path+"/messages", `{"content":"two"}`).want(http.StatusCreated) // 3
-	f.user("alice").post(path+"/members", `{"user_id":"carol"}`)                       // 4
-	f.user("alice").patch(path, `{"name":"Team"}`).want(http.StatusOK)                 // 5
-	f.user("alice").patch(path+"/members/bob", `{"role":"admin"}`)                     // 6
-	f.user("alice").put(path+"/messages/"+first, `{"content":"eins"}`)                 // 7
-	f.user("alice").del(path + "/members/carol").want(http.StatusNoContent)            // 8
+	first := f.newMessage("alice", room, "one")                                             // rev 2
+	f.user("bob").post(path+"/messages", `{"content":"text two"}`).want(http.StatusCreated) // 3
+	f.user("alice").post(path+"/members", `{"user_id":"carol"}`)                            // 4
+	f.user("alice").patch(path, `{"name":"Team"}`).want(http.StatusOK)                      // 5
+	f.user("alice").patch(path+"/members/bob", `{"role":"admin"}`)                          // 6
+	f.user("alice").put(path+"/messages/"+first, `{"content":"Text eins"}`)                 // 7
+	f.user("alice").del(path + "/members/carol").want(http.StatusNoContent)                 // 8
 
 	var told []string
 	byRev := map[float64]map[string]any{}
@@ -147,7 +147,7 @@ func TestChangesTellTheLogInOrder(t *testing.T) {
 	}, told); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if byRev[2]["content"] != "eins" || byRev[7]["content"] != "eins" || byRev[2]["seq"] != 1.0 {
+	if byRev[2]["content"] != "Text eins" || byRev[7]["content"] != "Text eins" || byRev[2]["seq"] != 1.0 {
 		t.Errorf("the edited message is told as %v and %v", byRev[2], byRev[7])
 	}
 	if name := byRev[1]["room"].(map[string]any)["name"]; name != "Team" {

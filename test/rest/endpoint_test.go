@@ -72,6 +72,10 @@ func TestAWebhookThatAnswers410IsDisabledUntilItIsSetAnew(t *testing.T) {
 	f.replay(id)
 	tenant := "/admin/tenants/" + f.tenant
 	disabled := f.backend().get("/webhook").want(http.StatusOK).object()
+	for deadline := time.Now().Add(10 * time.Second); disabled["disabled_at"] == nil && time.Now().Before(deadline); { // a moment after the call is settled
+		<-time.After(5 * time.Millisecond)
+		disabled = f.backend().get("/webhook").want(http.StatusOK).object()
+	}
 	wantRecent(t, disabled["disabled_at"])
 	shown := f.operator().get(tenant).want(http.StatusOK).object()
 	if shown["webhook_disabled_at"] != disabled["disabled_at"] || shown["config"].(map[string]any)["webhook_url"] != to.url {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -38,6 +39,7 @@ type fixture struct {
 	url      string
 	deps     httpapi.Deps
 	log      *lockedBuffer
+	canary   *harness.Canary
 	tenant   string
 	key      string
 	draining *atomic.Bool
@@ -57,6 +59,7 @@ type option func(*httpapi.Deps)
 func newFixture(t *testing.T, options ...option) *fixture {
 	t.Helper()
 	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence(), settled: make(chan struct{}, 100)}
+	f.canary = harness.NewCanary(masterKey, jwtSecret)
 	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, o := range options {
 		o(&f.deps)
@@ -65,6 +68,7 @@ func newFixture(t *testing.T, options ...option) *fixture {
 	server.Config = httpapi.Server("", httpapi.New(f.deps), f.deps.Logger)
 	server.Start()
 	t.Cleanup(server.Close)
+	t.Cleanup(f.wantNothingSeen)
 	f.url = server.URL
 	f.tenant, f.key = f.newTenant("Acme", "{}")
 	return f
@@ -101,21 +105,24 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		httpapi.WebhookEncoder{}, tenancy, clock, log, application.CourierConfig{
 			Retry: domain.Retry{Max: domain.DefaultRetryMax, Interval: domain.DefaultRetryInterval}, Idle: time.Minute,
 		})
+	hints := application.NewHints(bus, frames, log)
 	return httpapi.Deps{
-		Identity:    identity,
-		Messaging:   application.NewMessaging(store, store, identity, ids, clock, f.courier),
-		Rooms:       application.NewRooms(store, ids, clock, upkeep),
-		Delivery:    application.NewDelivery(store, application.NewHints(bus, frames, log), clock, log),
-		Users:       application.NewUsers(store),
-		Presence:    application.NewPresence(store, f.online, bus, frames, ids, clock, log),
-		Tenancy:     tenancy,
-		DeadLetters: application.NewDeadLetters(store, identity, ids, clock, f.courier, places),
-		Limits:      application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
-		Prober:      store,
-		IDs:         ids,
-		Logger:      log,
-		Draining:    f.draining.Load,
-		Docs:        http.HandlerFunc(docs),
+		Identity:      identity,
+		Messaging:     application.NewMessaging(store, store, identity, ids, clock, f.courier),
+		Rooms:         application.NewRooms(store, ids, clock, upkeep),
+		Delivery:      application.NewDelivery(store, hints, clock, log),
+		Users:         application.NewUsers(store),
+		Presence:      application.NewPresence(store, f.online, bus, frames, ids, clock, log),
+		Tenancy:       tenancy,
+		DeadLetters:   application.NewDeadLetters(store, identity, ids, clock, f.courier, hints, places),
+		Notifications: application.NewNotifications(store, store, ids, clock, f.courier, log),
+		Subscriptions: application.NewSubscriptions(store, places, ids, clock),
+		Limits:        application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
+		Prober:        store,
+		IDs:           ids,
+		Logger:        log,
+		Draining:      f.draining.Load,
+		Docs:          http.HandlerFunc(docs),
 		Config: httpapi.Config{
 			Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}, DefaultRateLimit: defaultRate,
 		},
@@ -136,6 +143,20 @@ type twoSockets struct{}
 
 func (twoSockets) CloseCredential(domain.TenantID, string) {}
 func (twoSockets) OpenSockets(domain.TenantID) int         { return 2 }
+
+// wantNothingSeen fails when a credential or a text of the test is in the log, in an error, or in the dead letters of any
+// tenant.
+func (f *fixture) wantNothingSeen() {
+	if list := f.operator().get("/admin/tenants?limit=100"); list.status == http.StatusOK {
+		for _, tenant := range list.list() {
+			f.operator().get("/admin/dead-letters?limit=1000&tenant_id=" + url.QueryEscape(tenant["tenant_id"].(string)))
+		}
+	}
+	f.canary.Seen(harness.InLog, []byte(f.log.String()))
+	for _, hit := range f.canary.Hits() {
+		f.t.Error(hit)
+	}
+}
 
 // newTenant makes a tenant with a config and returns its id and key.
 func (f *fixture) newTenant(name, config string) (id, key string) {
@@ -191,6 +212,7 @@ func (c client) send(method, path, body string) *answer {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.f.canary.Exchange(r, []byte(body), got.StatusCode, content)
 	if err := harness.CheckAnswer(r, got.StatusCode, got.Header, content); err != nil {
 		t.Error(err)
 	}
@@ -271,7 +293,7 @@ func (a *answer) withoutRequestID() string {
 // newMessage sends a message as a user and returns its id.
 func (f *fixture) newMessage(sender, room, content string) string {
 	f.t.Helper()
-	in, err := json.Marshal(map[string]any{"content": content})
+	in, err := json.Marshal(map[string]any{"content": harness.Body("%s", content)})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func TestAnIdempotencyKeyMakesOneResource(t *testing.T) {
 	room := f.newRoom("alice", "bob")
 	for path, body := range map[string]string{
 		"/rooms":                       `{"type":"group"}`,
-		"/rooms/" + room + "/messages": `{"content":"a"}`,
+		"/rooms/" + room + "/messages": `{"content":"some text"}`,
 		"/rooms/" + room + "/members":  `{"user_id":"carol"}`,
 	} {
 		c := f.user("alice").with("Idempotency-Key", "key-of-"+path[len(path)-5:])
@@ -44,7 +44,7 @@ func TestAnIdempotencyKeyBelongsToOneUser(t *testing.T) {
 	f := newFixture(t)
 	path := "/rooms/" + f.newRoom("alice", "bob") + "/messages"
 	for _, user := range []string{"alice", "bob"} {
-		got := f.user(user).with("Idempotency-Key", "k").post(path, `{"content":"a"}`).want(http.StatusCreated)
+		got := f.user(user).with("Idempotency-Key", "k").post(path, `{"content":"some text"}`).want(http.StatusCreated)
 		if got.header.Get("Idempotency-Replayed") != "" {
 			t.Errorf("%s got another user's message", user)
 		}

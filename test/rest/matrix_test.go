@@ -31,11 +31,11 @@ var calls = map[string][]call{
 	"PATCH /rooms/{room_id}/members/{user_id}":  {{body: `{"role":"admin"}`, want: 204}},
 	"DELETE /rooms/{room_id}/members/{user_id}": {{want: 204}},
 	"POST /rooms/{room_id}/messages": {
-		{body: `{"content":"x"}`, want: 201, backend: 401}, {body: `{"content":"x","reply_to":"{reply_to}"}`, want: 201, backend: 401},
+		{body: `{"content":"some text"}`, want: 201, backend: 401}, {body: `{"content":"some text","reply_to":"{reply_to}"}`, want: 201, backend: 401},
 	},
 	"GET /rooms/{room_id}/messages":                 {{want: 200}},
 	"GET /rooms/{room_id}/messages/{message_id}":    {{want: 200}},
-	"PUT /rooms/{room_id}/messages/{message_id}":    {{body: `{"content":"y"}`, want: 200, backend: 401}},
+	"PUT /rooms/{room_id}/messages/{message_id}":    {{body: `{"content":"another text"}`, want: 200, backend: 401}},
 	"DELETE /rooms/{room_id}/messages/{message_id}": {{want: 204}},
 	"GET /rooms/{room_id}/changes":                  {{want: 200}},
 	"POST /rooms/{room_id}/read":                    {{body: `{"seq":1}`, want: 200, backend: 401}},
@@ -45,6 +45,15 @@ var calls = map[string][]call{
 	"GET /presence":                                 {{query: "user_ids=alice,{user_ids}", want: 200}},
 	"POST /ws/token":                                {{want: 200, backend: 401}},
 	"GET /webhook":                                  {{want: 403, backend: 404}},
+
+	"POST /notify": {
+		{body: `{"topic":"t","payload":{},"targets":{"user_ids":["bob","{user_ids}"],"room_id":"{room_id}","topic_subscribers":true}}`, want: 403, backend: 202},
+	},
+	"POST /subscriptions": {
+		{body: `{"topic":"t"}`, want: 201, backend: 400}, {body: `{"topic":"t","user_id":"{user_id}"}`, want: 403, backend: 201},
+	},
+	"GET /subscriptions":                      {{want: 200}, {query: "user_id={user_id}", want: 403, backend: 200}},
+	"DELETE /subscriptions/{subscription_id}": {{want: 204}},
 
 	"GET /admin/dead-letters":              forBoth(200),
 	"POST /admin/dead-letters/{id}/replay": forBoth(202),
@@ -64,11 +73,11 @@ var calls = map[string][]call{
 // kinds say what a parameter or a field of a body names; nothing: it is no id of anything.
 var kinds = map[string]string{
 	"room_id": "room", "message_id": "message", "reply_to": "message", "user_id": "user", "user_ids": "user", "members": "user",
-	"tenant_id": "tenant", "key_id": "key", "kid": "kid", "id": "letter",
+	"tenant_id": "tenant", "key_id": "key", "kid": "kid", "id": "letter", "subscription_id": "subscription",
 
 	"limit": "", "offset": "", "type": "", "scope": "", "device_id": "", "if_exists": "", "after_seq": "", "before_seq": "",
 	"after_rev": "", "name": "", "metadata": "", "role": "", "content": "", "meta": "", "client_id": "", "seq": "", "avatar_url": "",
-	"config": "",
+	"config": "", "topic": "", "payload": "", "topic_subscribers": "", "endpoint": "",
 }
 
 type call struct {
@@ -141,9 +150,7 @@ func idsOf(t *testing.T, path, method string) []string {
 		}
 	}
 	media := object(object(object(operation["requestBody"])["content"])["application/json"])
-	for name := range object(resolve(t, media["schema"])["properties"]) {
-		names = append(names, name)
-	}
+	names = append(names, fieldsOf(t, media["schema"])...)
 	var ids []string
 	for _, name := range names {
 		kind, known := kinds[name]
@@ -156,6 +163,19 @@ func idsOf(t *testing.T, path, method string) []string {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
+}
+
+// fieldsOf are the fields of an object, those of objects in it instead of their own names.
+func fieldsOf(t *testing.T, schema any) (names []string) {
+	t.Helper()
+	for name, field := range object(resolve(t, schema)["properties"]) {
+		if inner := fieldsOf(t, field); inner != nil {
+			names = append(names, inner...)
+			continue
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func object(v any) map[string]any { m, _ := v.(map[string]any); return m }
@@ -207,15 +227,17 @@ type wall struct {
 func newWall(t *testing.T) *wall {
 	t.Helper()
 	w := &wall{fixture: newFixture(t)}
+	w.openTopics(`["t"]`)
 	other, key := w.newTenant("Other", "{}")
 	w.stranger = w.anonymous().with("X-API-Key", key, "X-User-Id", "mallory")
 	room := w.stranger.post("/rooms", `{"type":"channel","members":["victor"]}`).want(http.StatusCreated).object()["room_id"].(string)
-	message := w.stranger.post("/rooms/"+room+"/messages", `{"content":"secret"}`).want(http.StatusCreated).object()["message_id"].(string)
+	message := w.stranger.post("/rooms/"+room+"/messages", `{"content":"a secret"}`).want(http.StatusCreated).object()["message_id"].(string)
 	keyID, kid := w.keysOf(other)
 	gone, _ := w.newTenant("Gone", "{}")
 	w.operator().del("/admin/tenants/" + gone).want(http.StatusNoContent)
 	w.foreign = map[string]string{
 		"room": room, "message": message, "user": "victor", "tenant": gone, "key": keyID, "kid": kid, "letter": w.newLetter(other, room, message, ""),
+		"subscription": w.stranger.subscribe(`{"topic":"t"}`),
 	}
 	w.other, w.backdoor = other, w.anonymous().with("X-API-Key", key)
 	w.before = w.foreignState()
@@ -240,6 +262,7 @@ func (w *wall) foreignState() string {
 	}
 	seen.Write(w.stranger.get("/users/victor").want(http.StatusOK).body)
 	seen.Write(w.backdoor.get("/admin/dead-letters").want(http.StatusOK).body)
+	seen.Write(w.backdoor.get("/subscriptions").want(http.StatusOK).body)
 	return seen.String()
 }
 
@@ -302,6 +325,9 @@ func (w *wall) own(c caller, needed []string) map[string]string {
 		ids["tenant"], _ = w.newTenant("Own", "{}")
 		ids["key"], ids["kid"] = w.keysOf(ids["tenant"])
 	}
+	if needs("subscription") {
+		ids["subscription"] = w.user("alice").subscribe(`{"topic":"t"}`)
+	}
 	if needs("letter") {
 		w.operator().patch("/admin/tenants/"+ids["tenant"], `{"config":{"webhook_url":"https://example.com/hook"}}`).want(http.StatusOK)
 		ids["letter"] = w.newLetter(ids["tenant"], random["room"], random["message"], "bob")
@@ -316,9 +342,11 @@ var (
 	random = map[string]string{
 		"room": "room_" + randomUUID, "message": "msg_" + randomUUID, "user": "nobody", "tenant": "tenant_" + randomUUID,
 		"key": "key_" + randomUUID, "kid": "kid_AAAAAAAAAAAAAAAAAAAAAA", "letter": "dead_" + randomUUID,
+		"subscription": "sub_" + randomUUID,
 	}
 	malformed = map[string]string{
 		"room": "room_%00zz", "message": "MSG_zz", "tenant": "zz.zz", "key": "key_zz", "kid": "kid_%FFzz", "letter": "DEAD_%00zz",
+		"subscription": "SUB_%00zz",
 	}
 )
 

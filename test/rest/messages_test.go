@@ -16,7 +16,7 @@ func TestASentMessageIsReadBackAsItWas(t *testing.T) {
 	f := newFixture(t)
 	room := f.newRoom("alice", "bob")
 	path := "/rooms/" + room + "/messages"
-	first := f.user("alice").post(path, `{"content":"one"}`).want(http.StatusCreated)
+	first := f.user("alice").post(path, `{"content":"text one"}`).want(http.StatusCreated)
 	firstID := first.object()["message_id"].(string)
 	if want := path + "/" + firstID; first.header.Get("Location") != want {
 		t.Errorf("Location %q, want %q", first.header.Get("Location"), want)
@@ -44,14 +44,14 @@ func TestHistoryPagesUpwardsAndDownwards(t *testing.T) {
 	room := f.newRoom("alice")
 	path := "/rooms/" + room + "/messages"
 	for n := range 5 {
-		f.user("alice").post(path, fmt.Sprintf(`{"content":"%d"}`, n+1)).want(http.StatusCreated)
+		f.user("alice").post(path, fmt.Sprintf(`{"content":"message %d"}`, n+1)).want(http.StatusCreated)
 	}
 	walk := func(query string) (pages []string) {
 		for at := path + query; at != ""; {
 			page := f.user("alice").get(at).want(http.StatusOK)
 			text := ""
 			for _, m := range page.list() {
-				text += m["content"].(string)
+				text += strings.TrimPrefix(m["content"].(string), "message ")
 			}
 			pages = append(pages, text)
 			at = next(t, page)
@@ -79,23 +79,23 @@ func TestClientIDMakesOneMessage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	path := "/rooms/" + f.newRoom("alice", "bob") + "/messages"
-	first := f.user("alice").post(path, `{"content":"a","client_id":"c"}`).want(http.StatusCreated)
-	again := f.user("alice").post(path, `{"client_id":"c","content":"a"}`).want(http.StatusCreated)
+	first := f.user("alice").post(path, `{"content":"text of alice","client_id":"c"}`).want(http.StatusCreated)
+	again := f.user("alice").post(path, `{"client_id":"c","content":"text of alice"}`).want(http.StatusCreated)
 	if again.header.Get("Idempotency-Replayed") != "true" || first.header.Get("Idempotency-Replayed") != "" {
 		t.Errorf("Idempotency-Replayed: first %q, again %q", first.header.Get("Idempotency-Replayed"), again.header.Get("Idempotency-Replayed"))
 	}
 	if diff := cmp.Diff(first.object(), again.object()); diff != "" {
 		t.Errorf("(-first +again):\n%s", diff)
 	}
-	f.user("alice").post(path, `{"content":"b","client_id":"c"}`).wantError(http.StatusConflict, domain.CodeConflict, "client_id")
-	f.user("bob").post(path, `{"content":"b","client_id":"c"}`).want(http.StatusCreated)
+	f.user("alice").post(path, `{"content":"another text","client_id":"c"}`).wantError(http.StatusConflict, domain.CodeConflict, "client_id")
+	f.user("bob").post(path, `{"content":"another text","client_id":"c"}`).want(http.StatusCreated)
 }
 
 func TestMessagesThatBreakARuleAreRefused(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	path := "/rooms/" + f.newRoom("alice") + "/messages"
-	foreign := f.user("alice").post("/rooms/"+f.newRoom("alice")+"/messages", `{"content":"x"}`).want(http.StatusCreated).object()["message_id"].(string)
+	foreign := f.user("alice").post("/rooms/"+f.newRoom("alice")+"/messages", `{"content":"some text"}`).want(http.StatusCreated).object()["message_id"].(string)
 	for body, field := range map[string]string{
 		`{}`:                            "content",
 		`{"content":""}`:                "content",
@@ -133,9 +133,9 @@ func TestContentIsLimitedByTheTenant(t *testing.T) {
 	f := newFixture(t)
 	path := "/rooms/" + f.newRoom("alice") + "/messages"
 	f.user("alice").post(path, `{"content":"`+strings.Repeat("a", 16384)+`"}`).want(http.StatusCreated)
-	f.operator().send(http.MethodPatch, "/admin/tenants/"+f.tenant, `{"config":{"max_message_size":5}}`).want(http.StatusOK)
-	f.user("alice").post(path, `{"content":"12345"}`).want(http.StatusCreated)
-	f.user("alice").post(path, `{"content":"123456"}`).invalid("content")
+	f.operator().send(http.MethodPatch, "/admin/tenants/"+f.tenant, `{"config":{"max_message_size":10}}`).want(http.StatusOK)
+	f.user("alice").post(path, `{"content":"ten bytes."}`).want(http.StatusCreated)
+	f.user("alice").post(path, `{"content":"ten bytes.."}`).invalid("content")
 }
 
 func TestSendingAndAckingNeedAUser(t *testing.T) {
@@ -151,7 +151,7 @@ func TestAcksOnlyRiseAndStayWithinTheRoom(t *testing.T) {
 	f := newFixture(t)
 	room := f.newRoom("alice", "bob")
 	for range 3 {
-		f.user("alice").post("/rooms/"+room+"/messages", `{"content":"a"}`).want(http.StatusCreated)
+		f.user("alice").post("/rooms/"+room+"/messages", `{"content":"some text"}`).want(http.StatusCreated)
 	}
 	ack := func(seq string) *answer {
 		return f.user("bob").post("/acks", `{"room_id":"`+room+`","seq":`+seq+`,"device_id":"d"}`)

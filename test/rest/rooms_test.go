@@ -3,8 +3,10 @@ package rest_test
 import (
 	"net/http"
 	"net/url"
+	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -119,7 +121,10 @@ func TestRoomsAreListedByLatestActivityWithTheirLastMessage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	first, second := f.newRoom("alice", "bob"), f.newRoom("alice")
-	message := f.user("alice").post("/rooms/"+first+"/messages", `{"content":"hi"}`).want(http.StatusCreated).object()
+	for made := time.Now().Truncate(time.Millisecond); time.Now().Truncate(time.Millisecond).Equal(made); { // activity has milliseconds
+		runtime.Gosched()
+	}
+	message := f.user("alice").post("/rooms/"+first+"/messages", `{"content":"hi there"}`).want(http.StatusCreated).object()
 	f.user("alice").post("/acks", `{"room_id":"`+first+`","seq":1}`).want(http.StatusOK)
 	rooms := f.user("alice").get("/rooms?device_id=phone").want(http.StatusOK).list()
 	if len(rooms) != 2 || rooms[0]["room_id"] != first || rooms[1]["room_id"] != second {

@@ -7,12 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/chatapi/chatapi/test/harness"
 )
 
 // documented is a receiver of docs/webhooks.md, with its two ways to verify.
@@ -32,7 +36,7 @@ func TestTheDocumentedReceiversTellOursFromOthers(t *testing.T) {
 		t.Run(d.language, func(t *testing.T) {
 			t.Parallel()
 			program := codeOf(t, d.language)
-			old := d.start(t, program, webhookSecret).hold(t, webhookSecret)
+			old := d.start(t, program, webhookSecret).hold(t, webhookSecret, true)
 			if old != http.StatusUnauthorized {
 				t.Errorf("a call of yesterday: %d, want 401", old)
 			}
@@ -40,7 +44,7 @@ func TestTheDocumentedReceiversTellOursFromOthers(t *testing.T) {
 		t.Run(d.language+", the body alone", func(t *testing.T) {
 			t.Parallel()
 			program := strings.Replace(codeOf(t, d.language), d.verify, d.verifyBody, 1)
-			old := d.start(t, program, "a plain secret").hold(t, "a plain secret")
+			old := d.start(t, program, "a plain secret").hold(t, "a plain secret", false)
 			if old != http.StatusUnauthorized { // it carries no X-ChatAPI-Signature at all
 				t.Errorf("a call without the header: %d, want 401", old)
 			}
@@ -95,28 +99,55 @@ func (d documented) start(t *testing.T, code, secret string) program {
 	return p
 }
 
-// hold sends the program a call of the server's, one with another secret, and one of yesterday, whose status it returns.
-func (p program) hold(t *testing.T, secret string) (yesterday int) {
+// hold sends the program calls of the server's, one of a rotation, whose old secret it knows, one with another secret
+// alone, and one of yesterday, whose status it returns.
+func (p program) hold(t *testing.T, secret string, rotates bool) (yesterday int) {
 	t.Helper()
 	f := newFixture(t)
+	f.configure(`{"webhook_secret":"` + secret + `","retry_limit":1}`)
+	f.backend().subscribe(`{"topic":"orders","endpoint":"` + p.url + `"}`)
+	f.backend().subscribe(`{"topic":"orders","user_id":"bob","endpoint":"` + p.url + `"}`)
+	f.deliver()
+	f.notify(`{"topic_subscribers":true}`)
+	f.wantSettled()
+	f.wantSettled()
+	p.wantPrinted(t, "notification - orders", "notification bob orders")
 	room := f.newRoom("alice", "bob", "carol")
 	message := f.newMessage("alice", room, "Hello")
-	config := "/admin/tenants/" + f.tenant
-	f.operator().patch(config, `{"config":{"webhook_url":"`+p.url+`","webhook_secret":"`+secret+`"}}`).want(http.StatusOK)
-	f.deliver()
-	f.replay(f.newLetter(f.tenant, room, message, ""))
-	if left := f.backend().get("/admin/dead-letters").failedMessages(); len(left) != 0 {
-		t.Fatalf("the program has refused what is ours: %v", left)
+	replay := func(change string) (causes []any) {
+		f.configure(change)
+		f.replay(f.newLetter(f.tenant, room, message, ""))
+		for _, letter := range f.backend().get("/admin/dead-letters").failedMessages() {
+			causes = append(causes, letter["error"])
+		}
+		return causes
 	}
-	if !p.out.Scan() || p.out.Text() != "message.offline bob,carol Hello" {
-		t.Errorf("it printed %q", p.out.Text())
+	if causes := replay(`{"webhook_url":"` + p.url + `"}`); causes != nil {
+		t.Fatalf("the program has refused what is ours: %v", causes)
 	}
-	f.operator().patch(config, `{"config":{"webhook_secret":"another secret"}}`).want(http.StatusOK)
-	f.replay(f.newLetter(f.tenant, room, message, ""))
-	if left := f.backend().get("/admin/dead-letters").failedMessages(); len(left) != 1 || left[0]["error"] != "http 401" {
-		t.Errorf("what another secret has signed is not refused: %v", left)
+	p.wantPrinted(t, "message.offline bob,carol "+harness.Body("Hello"))
+	if causes := replay(`{"webhook_secret":"the next secret"}`); rotates != (causes == nil) {
+		t.Errorf("while the secret is rotated it has refused %v", causes)
+	}
+	f.configure(`{"webhook_secret":null}`)
+	if causes := replay(`{"webhook_secret":"another secret"}`); len(causes) == 0 || causes[0] != "http 401" {
+		t.Errorf("what another secret has signed is not refused: %v", causes)
 	}
 	return p.sendOld(t, secret)
+}
+
+// wantPrinted reads as many lines, in any order.
+func (p program) wantPrinted(t *testing.T, lines ...string) {
+	t.Helper()
+	var printed []string
+	for range lines {
+		p.out.Scan()
+		printed = append(printed, p.out.Text())
+	}
+	slices.Sort(printed)
+	if diff := cmp.Diff(lines, printed); diff != "" {
+		t.Errorf("printed (-want +got):\n%s", diff)
+	}
 }
 
 // sendOld sends a call that was signed a day ago, as Standard Webhooks says, and nothing else.

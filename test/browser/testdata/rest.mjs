@@ -10,6 +10,7 @@ await run(async ({ browser, base, key, user, token, shots }) => {
 
     const specification = await (await page.request.get(`${base}${prefix}/openapi.json`)).json();
     await wantEveryOperation(page, specification);
+    await wantWebhooksToBeRead(page, shots, prefix);
 
     await authorize(page, { apiKey: key, userId: user });
     const calls = [];
@@ -31,15 +32,30 @@ await run(async ({ browser, base, key, user, token, shots }) => {
   }
 });
 
-// wantEveryOperation fails when the page leaves out an operation of the document.
+// wantEveryOperation fails when the page leaves out an operation of the document, be it one that the server answers or
+// one that it makes itself.
 async function wantEveryOperation(page, specification) {
   const methods = ['get', 'put', 'post', 'patch', 'delete'];
-  const wanted = Object.entries(specification.paths).flatMap(([path, item]) =>
+  const operations = (items) => Object.entries(items).flatMap(([path, item]) =>
     methods.filter((m) => item[m]).map((m) => `${m.toUpperCase()} ${path}`));
+  const calls = operations(specification.webhooks);
+  assert.ok(calls.length > 0, 'no webhooks');
+  const wanted = [...operations(specification.paths), ...calls];
   const shown = await page.locator('.opblock-summary').evaluateAll((rows) => rows.map((row) =>
     `${row.querySelector('.opblock-summary-method').textContent} ${row.querySelector('.opblock-summary-path').dataset.path}`));
   assert.ok(wanted.length > 20, `${wanted.length} operations`);
   assert.deepEqual(shown.toSorted(), wanted.toSorted());
+}
+
+// wantWebhooksToBeRead fails when the page offers to make the calls that the server makes, or does not show what is sent.
+async function wantWebhooksToBeRead(page, shots, prefix) {
+  const block = page.locator('.opblock[id$="-onMessageOffline"]');
+  await block.locator('.opblock-summary-control').click();
+  await block.getByText('webhook-signature').first().waitFor();
+  assert.match(await block.locator('.opblock-section-request-body').innerText(), /"recipient_ids"/, 'the body of the call');
+  assert.equal(await block.locator('.execute, .try-out').count(), 0, 'a call to somebody else cannot be tried');
+  if (prefix === '') await picture(page, shots, 'rest-webhook', block);
+  await block.locator('.opblock-summary-control').click();
 }
 
 // card is the part of the dialog for one scheme. The dialog is open afterwards.

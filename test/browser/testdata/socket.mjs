@@ -25,6 +25,8 @@ await run(async (given) => {
   await send(bob, 'read', { seq });
   await frame(alice, 'in', 'read.received', { room_id: room, user_id: peer, seq });
 
+  await notify(given, user);
+  await frame(alice, 'in', 'notification', { topic: 'orders', payload: { text: content } });
   await wantEveryFrameToBeTaken(alice);
   await wantFilters(alice);
   await wantReadableErrors(alice);
@@ -56,6 +58,16 @@ async function status(page, state, says) {
   const line = page.locator(`#status[data-state=${state}]`);
   await line.waitFor();
   assert.ok((await line.innerText()).includes(says), `the status is ${await line.innerText()}`);
+}
+
+// notify tells a user something, as the tenant's backend does.
+async function notify({ base, key, content }, user) {
+  const answer = await fetch(`${base}/notify`, {
+    method: 'POST',
+    headers: { 'X-API-Key': key, 'Content-Type': 'application/json' },
+    body: JSON.stringify({ topic: 'orders', payload: { text: content }, targets: { user_ids: [user] } }),
+  });
+  assert.equal(answer.status, 202);
 }
 
 // frame waits until the page lists a frame that has the fields, and returns it whole.
@@ -126,6 +138,8 @@ async function resumeWithAToken(page, token) {
   await page.getByLabel('JWT', { exact: true }).first().check();
   await page.locator('#jwt').fill(token);
   await page.getByLabel('Wait for a resume frame').check();
+  await page.getByLabel('Acknowledge by ack=auto').check();
+  assert.match(await page.locator('#url').innerText(), /&resume=1&ack=auto$/);
   await page.getByRole('button', { name: 'Connect', exact: true }).click();
   await status(page, 'open', 'Connected.');
   const { epoch } = await frame(page, 'in', 'connected');
