@@ -349,7 +349,7 @@ func TestRetryAfterIsHeeded(t *testing.T) {
 // TestAnEndpointThatTakesNoCallsSpendsNoAttempts, however long, up to the end of a job's life.
 func TestAnEndpointThatTakesNoCallsSpendsNoAttempts(t *testing.T) {
 	t.Parallel()
-	open := ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: 30 * time.Second}
+	open := ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: 10 * time.Minute}
 	inPost(t, func(int, ports.Attempt) ports.Outcome { return open }, func(p *post) {
 		room := p.group("ann", "bob")
 		for range 20 {

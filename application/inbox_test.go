@@ -278,10 +278,10 @@ func TestBeingAwaySpendsNoAttemptOfANotification(t *testing.T) {
 	t.Parallel()
 	inHall(t, func(h *hall) {
 		h.notify(`{"n":1}`, "ann")
-		time.Sleep(24 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		ann := h.connect("ann", "desk")
 		if got := ann.texts(); !slices.Equal(got, []string{`{"n":1}`, "synced"}) || len(h.given().Notifications) != 0 {
-			t.Errorf("after a day ann got %q, dead %+v", got, h.given().Notifications)
+			t.Errorf("after three hours ann got %q, dead %+v", got, h.given().Notifications)
 		}
 	})
 }

@@ -154,7 +154,7 @@ func TestACallThatEndsWithItsDaySaysWhatWentWrong(t *testing.T) {
 		if n <= 2 {
 			return timeout
 		}
-		return ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: time.Minute}
+		return ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit, RetryAfter: 10 * time.Minute}
 	}, func(p *post) {
 		p.send("ann", p.group("ann", "bob"))
 		time.Sleep(26 * time.Hour)
