@@ -66,13 +66,15 @@ func TestAutoAckDoesNotRunAheadOfASocketThatIsNotRead(t *testing.T) {
 		t.Cleanup(c.Drop)
 		return c
 	}
-	cut, slow := open("cut"), open("slow")
+	connect(t, bob, "device_id", "slow").Close() // so that it has a place of its own
+	cut := open("cut")
 	harness.Must(burst(alice, reader, room, messages))(t)
 	mark := settledMark(t, bob, room, "cut")
 	if mark >= messages {
 		t.Fatalf("a socket that reads nothing was acknowledged all %d messages", messages)
 	}
 
+	slow := open("slow") // not for so long that it would be closed
 	slow.Read()
 	harness.Must(slow.AwaitMessage(room, messages))(t)
 	wantDense(t, slow.Messages(room), 1, messages)
