@@ -100,6 +100,11 @@ func AppendNotificationID(dst []byte, id domain.NotificationID) []byte {
 	return appendID(dst, `"notif_`, domain.UUID(id))
 }
 
+// AppendBotID appends a bot's id as a JSON string.
+func AppendBotID(dst []byte, id domain.BotID) []byte {
+	return appendID(dst, `"bot_`, domain.UUID(id))
+}
+
 func appendID(dst []byte, prefix string, id domain.UUID) []byte {
 	return append(id.Append(append(dst, prefix...)), '"')
 }

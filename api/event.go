@@ -14,6 +14,9 @@ func AppendEvent(dst []byte, e *domain.Event) []byte {
 	}
 	dst = AppendRoomID(append(dst, `"room_id":`...), e.Room)
 	dst = appendInt(append(dst, `,"rev":`...), e.Rev)
+	if e.State != nil && e.Kind == domain.EventHandoff {
+		dst = appendHandoff(append(dst, ','), e.State.Handoff)
+	}
 	if e.State != nil && e.Kind != domain.EventRoomRemoved { // of what is gone only that it is
 		dst = AppendRoom(append(dst, `,"room":`...), e.State)
 	}

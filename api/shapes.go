@@ -56,7 +56,23 @@ func AppendRoomFields(dst []byte, r *domain.Room) []byte {
 	dst = appendInt(append(dst, `,"last_seq":`...), r.LastSeq)
 	dst = appendInt(append(dst, `,"last_rev":`...), r.LastRev)
 	dst = appendInt(append(dst, `,"first_seq":`...), r.FirstSeq)
+	if r.Handoff.IsHuman() {
+		dst = append(appendHandoff(append(dst, `,"handoff":{`...), r.Handoff), '}')
+	}
 	return AppendTime(append(dst, `,"created_at":`...), r.CreatedAt)
+}
+
+// appendHandoff appends who answers in a room: the members of an object without its braces.
+func appendHandoff(dst []byte, h domain.Handoff) []byte {
+	mode := domain.HandoffBot
+	if h.IsHuman() {
+		mode = domain.HandoffHuman
+	}
+	dst = AppendString(append(dst, `"mode":`...), mode)
+	if h.Assignee != "" {
+		dst = AppendString(append(dst, `,"assignee":`...), h.Assignee)
+	}
+	return dst
 }
 
 // AppendRoomSummary appends a room as a list shows it: the Room object with last_message (null in an empty room),

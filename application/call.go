@@ -148,12 +148,12 @@ func (c *Courier) secrets(tenant domain.Tenant) ([]ports.Secret, error) {
 
 // heed does what an outcome says about the endpoint: it rests, or is called no more. The endpoints of subscriptions are
 // too many to remember which rests: their calls come back and are put off again, more and more seldom.
-func (c *Courier) heed(ctx context.Context, l *lane, now *call) error {
+func (c *Courier) heed(ctx context.Context, l *line, now *call) error {
 	switch outcome := now.outcome; {
 	case outcome.Result == ports.Deferred && l == c.webhooks && now.url != "":
 		l.restFor(now.claim.Tenant, now.url, outcome.RetryAfter)
 	case outcome.Result == ports.Gone && l == c.webhooks && now.tenant.Config.WebhookURL == nil:
-		l.restFor(now.claim.Tenant, now.url, laneRest) // the operator's, which is not the tenant's to disable
+		l.restFor(now.claim.Tenant, now.url, lineRest) // the operator's, which is not the tenant's to disable
 	case outcome.Result == ports.Gone && l == c.webhooks && now.url != "":
 		return c.tenancy.DisableWebhook(context.WithoutCancel(ctx), now.claim.Tenant, now.url)
 	case outcome.Result == ports.Gone && l == c.notifications:
@@ -166,7 +166,7 @@ func (c *Courier) heed(ctx context.Context, l *lane, now *call) error {
 }
 
 // judge says what becomes of the job after an outcome.
-func (l *lane) judge(now *call, outcome ports.Outcome) ports.Settlement {
+func (l *line) judge(now *call, outcome ports.Outcome) ports.Settlement {
 	at := l.c.clock.Now()
 	job := now.claim.Job
 	job.From, job.Through = now.from, now.through // from here on the call is for these, whoever comes or goes
@@ -195,7 +195,7 @@ func (l *lane) judge(now *call, outcome ports.Outcome) ports.Settlement {
 		case outcome.Spent():
 			wait = retry.Wait(job.Attempts, rand.Float64(), outcome.RetryAfter)
 		case l == l.c.notifications:
-			wait = max(wait, min(now.age()/4, laneRest))
+			wait = max(wait, min(now.age()/4, lineRest))
 		}
 		job.Due = at.Add(min(wait, domain.JobLife-now.age()))
 		s.Again = &job
@@ -216,7 +216,7 @@ func (n *call) next(job domain.Job, at time.Time) *domain.Job {
 
 // giveUp is the dead letter of a call. One that could not be made to the end of its life says what came of the last
 // attempt, if there was one.
-func (l *lane) giveUp(now *call, job domain.Job, outcome ports.Outcome, at time.Time) *domain.DeadLetter {
+func (l *line) giveUp(now *call, job domain.Job, outcome ports.Outcome, at time.Time) *domain.DeadLetter {
 	l.counters.dead.Add(1)
 	letter := now.letter
 	letter.ID, letter.Job, letter.At = domain.DeadLetterID(l.c.ids.NewUUID()), job, at

@@ -31,6 +31,9 @@ func (p *Peer) catchUp(ctx context.Context, t *task) (done bool, err error) {
 			p.settle(t, st.pos)
 			return true, nil
 		}
+		if state == refused {
+			return false, nil
+		}
 		if state == unread {
 			if err := p.read(ctx, t.room, &st); err != nil {
 				return false, err
@@ -48,6 +51,7 @@ const (
 	settled progress = iota // nothing left to send
 	inTail                  // the step's frames are known
 	unread                  // the store has them
+	refused                 // the socket takes nothing now
 )
 
 // next looks what the seat needs: under the room's lock it is either settled, or told what to send.
@@ -63,6 +67,8 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 	case s.until > 0 && s.pos >= s.until:
 		st.log, st.through, st.removed = []signal{{Frame: p.f.removed(r, s.until)}}, s.pos, true
 		return st, inTail
+	case s.until == 0 && s.pos == r.last && !s.showAll(p.f, r):
+		return st, refused
 	case s.until == 0 && s.pos >= r.last:
 		if s.state = live; s.pos > r.last {
 			s.state = waiting
@@ -192,10 +198,14 @@ func (p *Peer) pushAll(t *task, st step) bool {
 		if sig.Seq > 0 && sig.Seq < st.minSeq {
 			continue
 		}
-		if !p.sink.Push(sig.Frame) {
+		frame, ended := t.room.frameFor(p, sig)
+		if !p.sink.Push(frame) {
 			p.f.counters.overflows.Add(1)
 			p.moveTo(t.room, sig.Rev-1, st.turn)
 			return false
+		}
+		if ended {
+			t.room.hide(p, sig.end.Stream)
 		}
 		p.f.counters.pushed.Add(1)
 		p.count(t, sig.Frame)

@@ -30,8 +30,8 @@ type Courier struct {
 	tenancy  *Tenancy
 	cfg      CourierConfig
 
-	webhooks      *lane
-	notifications *lane
+	webhooks      *line
+	notifications *line
 }
 
 // CourierConfig is the operator's.
@@ -81,8 +81,8 @@ func NewCourier(outbox ports.Outbox, store ports.Store, tenants CurrentTenants, 
 		outbox: outbox, store: store, tenants: tenants, presence: presence, sender: sender, sealer: sealer, ids: ids, enc: enc,
 		tenancy: tenancy, clock: clock, log: log, cfg: cfg,
 	}
-	c.webhooks = newLane(c, domain.LaneWebhook, webhooksPerTenant, c.offline)
-	c.notifications = newLane(c, domain.LaneNotification, notificationsPerTenant, c.notification)
+	c.webhooks = newLine(c, domain.LaneWebhook, webhooksPerTenant, c.offline)
+	c.notifications = newLine(c, domain.LaneNotification, notificationsPerTenant, c.notification)
 	return c
 }
 

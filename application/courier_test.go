@@ -96,6 +96,14 @@ func (jsonEncoder) Notification(e ports.NotificationEvent) []byte {
 	return body
 }
 
+func (jsonEncoder) Context(e ports.ContextEvent) []byte {
+	body, err := json.Marshal(e)
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
 // noPlaces accepts every URL.
 type noPlaces struct{}
 
@@ -166,7 +174,7 @@ func (p *post) open(path string) {
 	courier := application.NewCourier(store, p.through, identity, p.presence, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
 		application.CourierConfig{Retry: domain.Retry{Max: 5, Interval: 30 * time.Second}, Idle: 30 * time.Second})
 	p.rooms = application.NewRooms(store, ids, clock, upkeep)
-	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier)
+	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier, nil)
 	p.bus = inproc.NewBus()
 	p.hints = application.NewHints(p.bus, plainEncoder{}, log)
 	p.letters = application.NewDeadLetters(store, identity, ids, clock, courier, p.hints, noPlaces{})

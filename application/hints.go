@@ -156,8 +156,12 @@ func newHintSignal(enc ports.Encoder, hint domain.Hint) signal {
 // hint gives a hint to the room's sockets on this node: a receipt to everybody in a room of at most
 // domain.MaxHintMembers and else to its user's own devices, typing to everybody else in such a room.
 func (r *liveRoom) hint(f *Fanout, sig signal) {
-	if sig.Kind == hintAgain {
+	switch sig.Kind {
+	case hintAgain:
 		r.sendAgain(f, sig)
+		return
+	case hintStream:
+		r.stream(f, sig)
 		return
 	}
 	if !r.hintAll(f, sig) && sig.Kind != domain.HintTyping {

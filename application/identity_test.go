@@ -62,7 +62,7 @@ func startTenancy(t *testing.T) *tenancy {
 		application.IdentityConfig{})
 	upkeep := application.NewUpkeep(store, store, f.identity, log)
 	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
-	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock, &application.Courier{})
+	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock, &application.Courier{}, nil)
 	f.rooms = application.NewRooms(store, ids, clock, upkeep)
 	if f.made, err = f.Create(t.Context(), "test", nil); err != nil {
 		t.Fatal(err)

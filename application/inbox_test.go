@@ -93,8 +93,8 @@ func (c *client) Push(f ports.Frame) bool {
 	return true
 }
 
-func (c *client) Hint(ports.Frame)  {}
-func (c *client) Close(int, string) {}
+func (c *client) Hint(f ports.Frame) bool { return f.Kind != "message.stream.delta" || c.Push(f) }
+func (c *client) Close(int, string)       {}
 
 // roomier lets a client take so many frames more, as if it had read those it has.
 func (c *client) roomier(by int) {

@@ -29,7 +29,7 @@ func (s *shard) findOrAdd(id domain.RoomID, tenant domain.TenantID, last, member
 	if r = s.rooms[id]; r != nil {
 		return r, false
 	}
-	r = &liveRoom{id: id, tenant: tenant, last: last, members: members}
+	r = &liveRoom{id: id, tenant: tenant, last: last, from: last, members: members}
 	s.rooms[id] = r
 	return r, true
 }
@@ -64,12 +64,16 @@ type liveRoom struct {
 	last      int64           // everything up to this rev has been given to the seats that are live
 	seats     []seat
 	tail      tail
-	lastSeq   int64          // the latest message, as far as this node knows
-	changed   int64          // the rev of the latest event that was no message: an edit, a deletion, a member
-	reached   []reached      // what was given out lately, oldest first
-	overdue   int64          // messages up to it should have been acknowledged
-	runs      map[*Peer]*run // what was not, of sockets that lag behind
-	missed    int64          // the highest rev that was seen and could not be delivered in turn
+	lastSeq   int64                            // the latest message, as far as this node knows
+	changed   int64                            // the rev of the latest event that was no message: an edit, a deletion, a member
+	reached   []reached                        // what was given out lately, oldest first
+	overdue   int64                            // messages up to it should have been acknowledged
+	runs      map[*Peer]*run                   // what was not, of sockets that lag behind
+	streams   map[domain.MessageID]*liveStream // answers on their way
+	over      []domain.MessageID               // answers that have ended lately
+	from      int64                            // what lies above it was seen here
+	handed    int64                            // the latest handoff of that
+	missed    int64                            // the highest rev that was seen and could not be delivered in turn
 	repairing bool
 	swept     int64     // the store's rev at the last sweep
 	emptied   time.Time // when the last seat left; zero while there are seats
@@ -87,8 +91,9 @@ type seat struct {
 	known  int64 // the user was a member at this rev, the store says
 	first  int64 // no message below it was sent to this socket; 0 = all that its device has not acknowledged
 	since  int64 // when it last became live after being caught up; see Fanout.moment
-	turn   int   // counts rewinds, so that a step begun before one does not move the seat after it
-	stay   int   // counts memberships, so that a step begun in one does not end the next
+	shown  []shown
+	turn   int // counts rewinds, so that a step begun before one does not move the seat after it
+	stay   int // counts memberships, so that a step begun in one does not end the next
 }
 
 type seatState uint8
@@ -156,9 +161,11 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	} else {
 		f.tailBytes.Add(int64(r.tail.add(sig)))
 	}
+	r.follow(sig)
 	for i := range r.seats {
-		r.seats[i].offer(f, r, sig.Frame)
+		r.seats[i].offer(f, r, sig)
 	}
+	r.showHeld(f)
 	switch sig.Kind {
 	case domain.EventMemberRemoved:
 		r.dismiss(f, sig)
@@ -206,7 +213,7 @@ func (r *liveRoom) admit(peers []*Peer, rev int64) {
 			continue
 		}
 		if p.remember(r) {
-			r.seats = append(r.seats, seat{peer: p, from: rev - 1, pos: rev - 1})
+			r.seats = append(r.seats, seat{peer: p, state: waiting, from: rev - 1, pos: rev - 1})
 			r.emptied = time.Time{}
 		}
 	}
@@ -228,12 +235,37 @@ func (r *liveRoom) admitLate(peers []*Peer, rev int64) {
 }
 
 // offer pushes the next frame to a live seat; one whose queue is full falls behind and is caught up later.
-func (s *seat) offer(f *Fanout, r *liveRoom, frame ports.Frame) {
-	if s.state == behind || s.state == waiting && frame.Rev <= s.pos {
+func (s *seat) offer(f *Fanout, r *liveRoom, sig signal) {
+	waited := s.state == waiting
+	switch {
+	case s.state == behind || waited && sig.Rev < s.pos:
+		return
+	case waited && sig.Rev == s.pos:
+		if len(sig.users) == 0 { // else dismiss must know that this seat has seen it
+			s.goLive(f, r)
+		}
 		return
 	}
 	s.state = live
-	s.push(f, r, frame, frame.Rev-1)
+	frame, ended := s.frameFor(sig)
+	if !s.push(f, r, frame, sig.Rev-1) {
+		return
+	}
+	if ended {
+		s.hide(sig.end.Stream)
+	}
+	if waited {
+		s.goLive(f, r)
+	}
+}
+
+// goLive makes a seat live that stands where the room does, and shows it the streams that are under way. The caller holds
+// r.mu.
+func (s *seat) goLive(f *Fanout, r *liveRoom) {
+	s.state = live
+	if drains := s.peer.drains.Load(); !s.showAll(f, r) {
+		s.fallBehind(r, r.last, drains)
+	}
 }
 
 // push hands a frame to the seat's socket. When its queue is full the seat is behind, at pos.
@@ -244,10 +276,14 @@ func (s *seat) push(f *Fanout, r *liveRoom, frame ports.Frame, pos int64) bool {
 		return true
 	}
 	f.counters.overflows.Add(1)
-	s.state, s.pos = behind, pos
-	s.minSeq = 0
-	s.peer.fallBehind(task{room: r}, drains)
+	s.fallBehind(r, pos, drains)
 	return false
+}
+
+// fallBehind has a seat whose socket has refused a frame be caught up from pos on. drains was read before.
+func (s *seat) fallBehind(r *liveRoom, pos, drains int64) {
+	s.state, s.pos, s.minSeq = behind, pos, 0
+	s.peer.fallBehind(task{room: r}, drains)
 }
 
 // dismiss ends the seats of a removed user: at once where everything up to the removal has been pushed, else when
@@ -295,10 +331,12 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 	r.emptied = time.Time{}
 	s := seat{peer: p, from: at.pos, pos: at.pos, first: at.first, until: r.ended}
 	switch {
-	case at.pos < r.last || r.ended > 0:
+	case at.pos < r.last || r.ended > 0 || len(r.streams) > 0: // answers under way are shown once it is live
 		s.rewind(r, at)
 	case at.pos > r.last:
 		s.state = waiting
+	default:
+		s.goLive(p.f, r)
 	}
 	r.seats = append(r.seats, s)
 	return true

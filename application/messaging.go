@@ -15,6 +15,7 @@ type Messaging struct {
 	ids     ports.IDs
 	clock   ports.Clock
 	courier *Courier
+	runner  *Runner
 	busy    *inFlight
 }
 
@@ -25,8 +26,11 @@ type CurrentTenants interface {
 }
 
 // NewMessaging wires the use case.
-func NewMessaging(log ports.Appender, store ports.Store, tenants CurrentTenants, ids ports.IDs, clock ports.Clock, courier *Courier) *Messaging {
-	return &Messaging{log: log, store: store, tenants: tenants, ids: ids, clock: clock, courier: courier, busy: newInFlight()}
+func NewMessaging(log ports.Appender, store ports.Store, tenants CurrentTenants, ids ports.IDs, clock ports.Clock, courier *Courier,
+	runner *Runner) *Messaging {
+	return &Messaging{
+		log: log, store: store, tenants: tenants, ids: ids, clock: clock, courier: courier, runner: runner, busy: newInFlight(),
+	}
 }
 
 // Send stores a message and returns once it is durable. A repeated client_id or Idempotency-Key with the same send
@@ -55,9 +59,20 @@ func (m *Messaging) Send(ctx context.Context, c Caller, room domain.RoomID, draf
 	}
 	send.Webhook = m.courier.Webhook(tenant) != ""
 	in := domain.Intent{Room: room, Sender: c.User, ClientID: draft.ClientID, ReplyTo: send.ReplyTo, Idempotency: key}
-	sent, err := m.log.Append(ctx, c.Tenant.ID, in, send.Decide)
-	if err == nil && send.Webhook && !sent.Duplicate {
+	var answered bool
+	sent, err := m.log.Append(ctx, c.Tenant.ID, in, func(s domain.Snapshot) (domain.Change, error) {
+		change, err := send.Decide(s)
+		answered = len(change.Runs) > 0
+		return change, err
+	})
+	if err != nil || sent.Duplicate {
+		return sent, err
+	}
+	if send.Webhook {
 		m.courier.Wake(domain.LaneWebhook)
+	}
+	if answered {
+		m.runner.Wake()
 	}
 	return sent, err
 }

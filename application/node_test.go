@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func startNodeOver(t *testing.T, bus ports.Bus, over func(ports.Store) ports.Sto
 	hints := application.NewHints(bus, plainEncoder{}, log)
 	usage := application.NewUsage(store, clock, log)
 	n := &node{
-		store: store, messaging: application.NewMessaging(store, store, store, ids, clock, &application.Courier{}),
+		store: store, messaging: application.NewMessaging(store, store, store, ids, clock, &application.Courier{}, nil),
 		rooms:    application.NewRooms(store, ids, clock, application.NewUpkeep(store, store, nil, log)),
 		delivery: application.NewDelivery(store, hints, clock, log), users: application.NewUsers(store),
 		presence: application.NewPresence(store, inproc.NewPresence(), bus, plainEncoder{}, ids, clock, log),
@@ -135,6 +136,26 @@ func (plainEncoder) Notice(n domain.Notification, again bool) ports.Frame {
 	return f
 }
 
+func (plainEncoder) StreamStart(p domain.StreamPart) ports.Frame {
+	return ports.Frame{Room: p.Room, Kind: "message.stream.start", Bytes: fmt.Appendf(nil, "start %d %q", p.Attempt, p.Text)}
+}
+
+func (plainEncoder) StreamDelta(p domain.StreamPart, points int, delta string) ports.Frame {
+	return ports.Frame{Room: p.Room, Kind: "message.stream.delta", Bytes: fmt.Appendf(nil, "delta %d+%s", points, delta)}
+}
+
+func (plainEncoder) StreamEnd(m domain.Message) ports.Frame {
+	text := "end " + m.Content
+	if strings.Contains(string(m.Meta), `"error"`) {
+		text = "error " + m.Content
+	}
+	return ports.Frame{Room: m.Room, Rev: m.Rev, Seq: m.Seq, Stream: m.ID, Bytes: []byte(text)}
+}
+
+func (plainEncoder) StreamError(p domain.StreamPart) ports.Frame {
+	return ports.Frame{Room: p.Room, Kind: "message.stream.error", Bytes: fmt.Appendf(nil, "error %s %q", p.Failed, p.Text)}
+}
+
 func (plainEncoder) SyncComplete(r ports.SyncReport) ports.Frame {
 	text := fmt.Sprintf("sync rooms=%d messages=%d truncated=%v|%s", r.Rooms, r.Messages, len(r.Truncated), r.Cursor)
 	return ports.Frame{Kind: "sync.complete", Bytes: []byte(text)}
@@ -170,13 +191,15 @@ func (s *socket) Push(f ports.Frame) bool {
 }
 
 // Hint queues what may be lost, and forgets it when there is no room.
-func (s *socket) Hint(f ports.Frame) {
+func (s *socket) Hint(f ports.Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.queue) < s.capacity {
-		s.queue = append(s.queue, f)
-		s.signal()
+	if len(s.queue) >= s.capacity {
+		return false
 	}
+	s.queue = append(s.queue, f)
+	s.signal()
+	return true
 }
 
 func (s *socket) Close(code int, _ string) {

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -45,6 +46,9 @@ func (r *Rooms) Create(ctx context.Context, c Caller, draft domain.RoomDraft, ke
 	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (Created, error) {
 		if before, err := replayed(tx, key, now); err != nil || before != nil {
 			return replayedRoom(tx, before, err)
+		}
+		if err := checkBots(tx, room.ID, "members", usersOf(members)); err != nil {
+			return Created{}, err
 		}
 		created, err := tx.CreateRoom(room, members)
 		if errors.Is(err, domain.ErrDMExists) {
@@ -144,7 +148,9 @@ func (r *Rooms) Join(ctx context.Context, c Caller, id domain.RoomID) error {
 			return err
 		}
 		role := domain.RoleMember
-		if room.Members == 0 {
+		if empty, err := hasNobody(tx, room); err != nil {
+			return err
+		} else if empty {
 			role = domain.RoleAdmin
 		}
 		_, err = tx.AddMember(id, c.User, role, now)
@@ -173,6 +179,64 @@ type NewMembers struct {
 	Role    string
 }
 
+// field is the one that the users were named in.
+func (n NewMembers) field() string {
+	if n.UserID != "" {
+		return "user_id"
+	}
+	return "user_ids"
+}
+
+func usersOf(members []domain.Member) []domain.UserID {
+	users := make([]domain.UserID, len(members))
+	for i, m := range members {
+		users[i] = m.User
+	}
+	return users
+}
+
+// hasNobody reports whether a room has no members, bots aside: the next to come is its admin.
+func hasNobody(r ports.BotReader, room domain.Room) (bool, error) {
+	if room.Members == 0 || room.Members > domain.MaxBotsPerRoom {
+		return room.Members == 0, nil
+	}
+	bots, err := r.RoomBots(room.ID)
+	return int64(len(bots)) == room.Members, err
+}
+
+// checkBots looks whether the bots among new members exist, and whether the room has a place for them.
+func checkBots(r ports.BotReader, room domain.RoomID, field string, users []domain.UserID) error {
+	var bots []domain.BotID
+	for _, user := range users {
+		if bot, ok := user.Bot(); ok {
+			bots = append(bots, bot)
+		}
+	}
+	if len(bots) == 0 {
+		return nil
+	}
+	for _, bot := range bots {
+		if _, err := r.Bot(bot); errors.Is(err, domain.ErrBotNotFound) {
+			return domain.ErrUnknownBot(field)
+		} else if err != nil {
+			return err
+		}
+	}
+	there, err := r.RoomBots(room)
+	if ignoreGone(err) != nil {
+		return err
+	}
+	for _, bot := range bots {
+		if !slices.Contains(there, bot) {
+			there = append(there, bot)
+		}
+	}
+	if len(there) > domain.MaxBotsPerRoom {
+		return domain.ErrTooManyBots
+	}
+	return nil
+}
+
 // AddMembers adds users to a room, all or none; one who is in it already stays as they are. The first in an empty room is
 // its admin.
 func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in NewMembers, key *domain.Idempotency) (replay bool, err error) {
@@ -198,10 +262,20 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 		if err != nil {
 			return false, err
 		}
-		for i, user := range users {
+		if err := checkBots(tx, id, in.field(), users); err != nil {
+			return false, err
+		}
+		first, err := hasNobody(tx, room)
+		if err != nil {
+			return false, err
+		}
+		for _, user := range users {
 			as := role
-			if i == 0 && room.Members == 0 {
-				as = domain.RoleAdmin
+			switch _, isBot := user.Bot(); {
+			case isBot:
+				as = domain.RoleMember
+			case first:
+				as, first = domain.RoleAdmin, false
 			}
 			if _, err := tx.AddMember(id, user, as, now); err != nil {
 				return false, err
@@ -270,6 +344,9 @@ func (r *Rooms) SetRole(ctx context.Context, c Caller, id domain.RoomID, user do
 		member, err := tx.Member(id, user)
 		if err != nil {
 			return err
+		}
+		if _, isBot := user.Bot(); isBot && to == domain.RoleAdmin {
+			return domain.Invalid("role", "a bot is no admin")
 		}
 		if member.IsAdmin() && to == domain.RoleMember {
 			_, another, err := tx.Succession(id, user)

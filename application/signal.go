@@ -18,6 +18,8 @@ type signal struct {
 	members int64
 	// later says that the frame tells what may have come after its Rev. It is of this node, and not on the bus.
 	later bool
+	// end is what those get instead who were shown the start of the stream that the message ends.
+	end ports.Frame
 	ports.Frame
 }
 
@@ -26,7 +28,7 @@ var kinds = []domain.EventKind{
 	domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventRoomCreated,
 	domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventMemberAdded, domain.EventMemberRemoved,
 	domain.EventMemberUpdated, domain.HintTyping, domain.HintAcked, domain.HintRead, domain.HintPresence,
-	hintAgain,
+	hintAgain, domain.EventHandoff, hintStream, orderTell, orderStop, orderHush,
 }
 
 var errSignal = errors.New("malformed signal")
@@ -40,6 +42,10 @@ func newSignal(enc ports.Encoder, e domain.Event) signal {
 	}
 	if e.Message != nil && e.Kind == domain.EventMessage {
 		s.Seq, s.User = e.Message.Seq, e.Message.Sender
+		if e.Message.SenderType == domain.SenderBot {
+			s.end = enc.StreamEnd(*e.Message)
+			s.end.Room, s.end.Rev, s.end.Seq, s.end.Kind, s.end.Stream = e.Room, e.Rev, s.Seq, e.Kind, e.Message.ID
+		}
 	}
 	return s
 }
@@ -59,7 +65,11 @@ func appendSignal(dst []byte, s signal) []byte {
 		dst = appendBytes(dst, string(u))
 	}
 	dst = binary.AppendUvarint(dst, uint64(s.members))
-	return appendBytes(dst, s.Bytes)
+	dst = appendBytes(dst, s.Bytes)
+	if dst = appendBytes(dst, s.end.Bytes); len(s.end.Bytes) > 0 {
+		dst = append(dst, s.end.Stream[:]...)
+	}
+	return dst
 }
 
 func appendBytes[T string | []byte](dst []byte, b T) []byte {
@@ -79,6 +89,10 @@ func readSignal(data []byte) (s signal, rest []byte, err error) {
 	}
 	s.members = int64(r.number())
 	s.Bytes = r.bytes()
+	if end := r.bytes(); len(end) > 0 {
+		s.end = ports.Frame{Room: s.Room, Rev: s.Rev, Seq: s.Seq, User: s.User, Kind: domain.EventMessage, Bytes: end}
+		copy(s.end.Stream[:], r.next(len(s.end.Stream)))
+	}
 	if r.failed || int(kind[0]) >= len(kinds) {
 		return s, nil, errSignal
 	}

@@ -28,6 +28,7 @@ func (f *Fanout) sweep(ctx context.Context) {
 		}
 		f.evict()
 		f.sweepNotices(ctx)
+		f.sweepStreams(ctx)
 		ahead := f.lookAhead(ctx)
 		if len(ahead) > 0 && !sleep(ctx, sweepGrace) {
 			return
@@ -129,7 +130,7 @@ func (r *liveRoom) endUnheard(f *Fanout) {
 	r.last++
 	removal := f.removed(r, r.last)
 	for i := range r.seats {
-		r.seats[i].offer(f, r, removal)
+		r.seats[i].offer(f, r, signal{Frame: removal})
 	}
 	r.end(f, r.last)
 }

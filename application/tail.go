@@ -17,18 +17,21 @@ const (
 // with all that was committed along with it. It returns by how much the bytes held grew.
 func (t *tail) add(s signal) (grown int) {
 	before := t.bytes
-	s.Bytes = bytes.Clone(s.Bytes)
+	s.Bytes, s.end.Bytes = bytes.Clone(s.Bytes), bytes.Clone(s.end.Bytes)
 	t.steps = append(t.steps, s)
-	t.bytes += len(s.Bytes)
+	t.bytes += s.size()
 	drop := 0
 	for len(t.steps)-drop > tailFrames || t.bytes > tailBytes {
-		t.bytes -= len(t.steps[drop].Bytes)
+		t.bytes -= t.steps[drop].size()
 		drop++
 	}
 	clear(t.steps[:drop]) // append moves the rest to new memory in time
 	t.steps = t.steps[drop:]
 	return t.bytes - before
 }
+
+// size is how many bytes a step holds.
+func (s signal) size() int { return len(s.Bytes) + len(s.end.Bytes) }
 
 // after returns the steps above rev, and whether the tail reaches back that far. The slice is the caller's.
 func (t *tail) after(rev int64) ([]signal, bool) {

@@ -127,6 +127,7 @@ func (t *Tenancy) Update(ctx context.Context, id domain.TenantID, name *string, 
 	t.identity.Forget(id)
 	if err == nil {
 		t.places.Forget(ports.OutboundWebhook, WebhookEndpoint(id))
+		t.places.Forget(ports.OutboundWebhook, contextEndpoint(id))
 	}
 	return tenant, err
 }

@@ -57,6 +57,19 @@ func (u *Usage) refusedFrame(tenant domain.TenantID) { u.add(tenant, domain.Usag
 
 func (u *Usage) opened(tenant domain.TenantID) { u.add(tenant, domain.Usage{Sockets: 1}) }
 
+func (u *Usage) spoke(tenant domain.TenantID, tokens int64) {
+	u.add(tenant, domain.Usage{Tokens: tokens})
+}
+
+// tokens are those that a tenant's bots have used this month.
+func (u *Usage) tokens(ctx context.Context, tenant domain.TenantID) (int64, error) {
+	months, err := u.Of(ctx, tenant)
+	if err != nil {
+		return 0, err
+	}
+	return months[0].Tokens, nil
+}
+
 func (u *Usage) add(tenant domain.TenantID, more domain.Usage) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -38,6 +38,8 @@ const (
 	ActEditOthers                      // a message somebody else has sent
 	ActDeleteOwn                       //
 	ActDeleteOthers                    //
+	ActStop                            // an answer of a bot
+	ActHandOff                         // the room, to people and back
 )
 
 // Standing is where an actor stands towards a room.
@@ -66,6 +68,8 @@ var rights = map[Action]map[Standing]bool{
 	ActEditOthers:    {},
 	ActDeleteOwn:     {StandingMember: true, StandingAdmin: true},
 	ActDeleteOthers:  {StandingAdmin: true, StandingBackend: true},
+	ActStop:          {StandingMember: true, StandingAdmin: true, StandingBackend: true},
+	ActHandOff:       {StandingAdmin: true, StandingBackend: true},
 }
 
 // userActions are done as somebody: the backend must say as whom.

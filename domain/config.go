@@ -27,6 +27,7 @@ type TenantConfig struct {
 	OnWebhookError   *string         `json:"on_webhook_error,omitempty"`
 	RetryLimit       *int            `json:"retry_limit,omitempty"`
 	ChatBotID        *string         `json:"chat_bot_id,omitempty"`
+	BotLimits        *Budget         `json:"bot_limits,omitempty"`
 	ChatLimits       json.RawMessage `json:"chat_limits,omitempty"`
 }
 
@@ -144,14 +145,16 @@ func shorten(name string) string {
 
 var configKeys = []string{
 	"rate_limit", "max_message_size", "allowed_origins", "allow_browser_keys", "user_topics", "webhook_url",
-	"webhook_secret", "on_webhook_error", "retry_limit", "chat_bot_id", "chat_limits",
+	"webhook_secret", "on_webhook_error", "retry_limit", "chat_bot_id", "bot_limits", "chat_limits",
 }
 
 func decodeConfig(keys map[string]json.RawMessage) (TenantConfig, error) {
 	var c TenantConfig
 	for name, value := range keys {
 		one, _ := json.Marshal(map[string]json.RawMessage{name: value})
-		if err := json.Unmarshal(one, &c); err != nil {
+		decoder := json.NewDecoder(bytes.NewReader(one))
+		decoder.DisallowUnknownFields() // of a value that has fields
+		if err := decoder.Decode(&c); err != nil {
 			return c, Invalid("config."+name, "%s has the wrong type", name)
 		}
 	}
@@ -170,6 +173,9 @@ func (c TenantConfig) check() error {
 		return Invalid("config.on_webhook_error", "on_webhook_error is skip or answer")
 	case c.WebhookURL != nil && (len(*c.WebhookURL) > MaxWebhookURL || !isHTTPURL(*c.WebhookURL)):
 		return Invalid("config.webhook_url", "webhook_url is an http or https URL of at most %d bytes", MaxWebhookURL)
+	case c.BotLimits.isOutside():
+		return Invalid("config.bot_limits", "bot_limits has concurrent_runs up to %d, replies_per_minute up to %d and tokens_per_month, of 0 or more",
+			DefaultBudget.ConcurrentRuns, maxRepliesPerMinute)
 	case c.ChatBotID != nil && (*c.ChatBotID == "" || len(*c.ChatBotID) > maxChatBotID):
 		return Invalid("config.chat_bot_id", "chat_bot_id is the id of a bot, 1 to %d bytes", maxChatBotID)
 	}

@@ -68,6 +68,10 @@ var (
 	ErrLetterNotFound   = ErrRoomNotFound
 	ErrNoNotification   = ErrRoomNotFound
 	ErrNoSubscription   = ErrRoomNotFound
+	ErrBotNotFound      = ErrRoomNotFound
+	ErrTooManyBots      = &Error{Code: CodeConflict, Reason: "too_many_bots", Message: "A tenant has at most 50 bots, and a room 5: remove one first"}
+	ErrHandedOff        = &Error{Code: CodeConflict, Reason: "handed_off", Message: "People answer in this room now"}
+	ErrLeaseLost        = &Error{Code: CodeConflict, Reason: "lease_lost", Message: "The run is somebody else's now"}
 	ErrClientIDReused   = &Error{Code: CodeConflict, Reason: "client_id_reused", Field: "client_id", Message: "This client_id was used for a different message in this room"}
 	ErrIdempotency      = &Error{Code: CodeConflict, Reason: "idempotency_key_reused", Field: "Idempotency-Key", Message: "This Idempotency-Key was used for a different request"}
 	ErrIdempotencyBusy  = &Error{Code: CodeConflict, Reason: "idempotency_key_busy", Field: "Idempotency-Key", Message: "A request with this Idempotency-Key is still under way"}

@@ -16,6 +16,7 @@ const (
 	EventMemberAdded    EventKind = "member.added"
 	EventMemberRemoved  EventKind = "member.removed"
 	EventMemberUpdated  EventKind = "member.updated"
+	EventHandoff        EventKind = "room.handoff"
 )
 
 // EventNotification is no step of a room's log: it has neither Room nor Rev.

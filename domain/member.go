@@ -61,12 +61,12 @@ func CheckNewMembers(room Room, one string, many []string) ([]UserID, error) {
 		return nil, Invalid("user_ids", "send user_id or user_ids, not both")
 	}
 	if one != "" {
-		return checkMembers("user_id", []string{one})
+		return checkUsers("user_id", []string{one}, CheckMemberID)
 	}
 	if len(many) == 0 {
 		return nil, Invalid("user_id", "user_id or user_ids is required")
 	}
-	return checkMembers("user_ids", many)
+	return checkUsers("user_ids", many, CheckMemberID)
 }
 
 // CheckNewRole validates a member's new role.

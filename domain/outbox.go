@@ -34,6 +34,7 @@ type Job struct {
 	Message      MessageID
 	Notification NotificationID // with Subscription: what LaneNotification tells, and whom
 	Subscription SubscriptionID
+	Bot          BotID // of LaneBot, with Room and Message: whose answer, and to what
 
 	LastAttemptAt time.Time // of the present call; zero = none yet
 	LastError     string    // what came of that

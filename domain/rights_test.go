@@ -53,6 +53,8 @@ func TestRightsCellByCell(t *testing.T) {
 		{"edit others'", domain.ActEditOthers, [8]string{who, none, none, out, out, none, none, out}},
 		{"delete own", domain.ActDeleteOwn, [8]string{none, yes, yes, out, out, yes, yes, out}},
 		{"delete others'", domain.ActDeleteOthers, [8]string{yes, yes, none, out, out, yes, none, out}},
+		{"stop an answer", domain.ActStop, [8]string{yes, yes, yes, out, out, yes, yes, out}},
+		{"hand off", domain.ActHandOff, [8]string{yes, yes, none, out, out, yes, none, out}},
 	}
 	for i, row := range rows {
 		if int(row.act) != i+1 {
@@ -72,7 +74,7 @@ func TestRightsCellByCell(t *testing.T) {
 			}
 		}
 	}
-	if err := domain.Authorize(user, domain.ActDeleteOthers+1, admin); !errors.Is(err, domain.ErrForbidden) {
+	if err := domain.Authorize(user, domain.ActHandOff+1, admin); !errors.Is(err, domain.ErrForbidden) {
 		t.Errorf("an action of no row is allowed: %v", err)
 	}
 }

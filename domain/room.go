@@ -35,6 +35,7 @@ type Room struct {
 	LastSeq   int64
 	LastRev   int64
 	Members   int64 // how many are in it now
+	Handoff   Handoff
 	CreatedAt time.Time
 }
 
@@ -77,7 +78,7 @@ type RoomDraft struct {
 // members, one of them the creator when a user made it. In groups and channels the creator is an admin and always a
 // member; when the backend creates, the first member named is the admin.
 func NewRoom(a Actor, d RoomDraft, id RoomID, now time.Time) (Room, []Member, error) {
-	users, err := checkMembers("members", d.Members)
+	users, err := checkUsers("members", d.Members, CheckMemberID)
 	if err != nil {
 		return Room{}, nil, err
 	}
@@ -107,15 +108,18 @@ func firstMembers(room Room, users []UserID, now time.Time) []Member {
 	for i, u := range users {
 		members[i] = Member{User: u, Role: RoleMember, State: Active, JoinedAt: now}
 	}
-	if room.Type != RoomDM {
-		members[0].Role = RoleAdmin
+	if first := slices.IndexFunc(users, isPerson); room.Type != RoomDM && first >= 0 {
+		members[first].Role = RoleAdmin
 	}
 	return members
 }
 
+// isPerson reports whether a member is a user. Bots are nobody's admins.
+func isPerson(u UserID) bool { return !u.IsReserved() }
+
 func dmKey(a Actor, users []UserID) (string, error) {
-	if len(users) != 2 {
-		return "", Invalid("members", "a direct message has exactly two different members")
+	if len(users) != 2 || !slices.ContainsFunc(users, isPerson) {
+		return "", Invalid("members", "a direct message has exactly two different members, one of them a bot at most")
 	}
 	if a.Kind == ActorUser && !slices.Contains(users, a.User) {
 		return "", ErrForbidden
@@ -128,7 +132,7 @@ func withCreator(a Actor, users []UserID) ([]UserID, error) {
 		users = slices.DeleteFunc(users, func(u UserID) bool { return u == a.User })
 		users = slices.Insert(users, 0, a.User)
 	}
-	if len(users) == 0 {
+	if !slices.ContainsFunc(users, isPerson) {
 		return nil, Invalid("members", "name at least one member: the first becomes the room's admin")
 	}
 	return users, nil
@@ -153,14 +157,25 @@ func CheckRoomName(name *string) error {
 	return nil
 }
 
-// checkMembers validates a list of user ids and drops repetitions, keeping the first of each.
-func checkMembers(field string, ids []string) ([]UserID, error) {
+// CheckMemberID accepts a user's id or one that a bot can have: whether there is such a bot is not judged here.
+func CheckMemberID(field, s string) (UserID, error) {
+	if _, ok := ParseBotID(s); ok {
+		return UserID(s), nil
+	}
+	return CheckUserID(field, s)
+}
+
+// ErrUnknownBot refuses a member that no bot is.
+func ErrUnknownBot(field string) error { return Invalid(field, "there is no bot of this id") }
+
+// checkUsers validates a list of ids and drops repetitions, keeping the first of each.
+func checkUsers(field string, ids []string, check func(field, s string) (UserID, error)) ([]UserID, error) {
 	if len(ids) > MaxRoomMembersAtOnce {
 		return nil, Invalid(field, "at most %d members in one call", MaxRoomMembersAtOnce)
 	}
 	users := make([]UserID, 0, len(ids)+1)
 	for _, id := range ids {
-		u, err := CheckUserID(field, id)
+		u, err := check(field, id)
 		if err != nil {
 			return nil, err
 		}

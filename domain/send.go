@@ -13,12 +13,14 @@ type Intent struct {
 	ClientID    string
 	ReplyTo     MessageID
 	Idempotency *Idempotency
+	Hold        *Hold // of a bot's answer: its run ends with the message, or nothing is written (ErrLeaseLost)
 }
 
 // Snapshot is what the store found for an Intent, read under the room's lock in the transaction that will write.
 type Snapshot struct {
 	Room      Room
 	Member    *Member // the sender's membership; nil when there never was one
+	Bots      []BotID // the active members who are bots, unless the intent has a Hold
 	ReplyTo   bool    // the intent's ReplyTo is a message of this room
 	Duplicate *Sent   // the message that this sender already sent to this room under the intent's ClientID
 	Replayed  *Sent   // the message that the intent's Idempotency-Key already made
@@ -49,6 +51,7 @@ type Change struct {
 	Message     Message // without Seq and Rev: the store takes them under the room's lock
 	Fingerprint Fingerprint
 	Job         *Job     // set: stored with the message
+	Runs        []Job    // of LaneBot: stored with the message, each in the place of one that waits already
 	Duplicate   *Message // set: nothing is written, this is the answer
 }
 
@@ -89,6 +92,11 @@ func (s Send) Decide(snap Snapshot) (Change, error) {
 	if s.Webhook {
 		job := OfflineJob(change.Message)
 		change.Job = &job
+	}
+	if !snap.Room.Handoff.IsHuman() {
+		for _, bot := range snap.Bots {
+			change.Runs = append(change.Runs, RunJob(bot, change.Message))
+		}
 	}
 	return change, nil
 }

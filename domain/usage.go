@@ -9,6 +9,7 @@ type Usage struct {
 	Requests    int64 // REST calls of the tenant's credentials, refused ones too
 	RateLimited int64 // REST calls and frames that the rate limit has refused
 	Sockets     int64 // opened
+	Tokens      int64 // that models have read and written for its bots, as they count
 }
 
 // Add is the sum of both; the month is u's.
@@ -17,6 +18,7 @@ func (u Usage) Add(more Usage) Usage {
 	u.Requests += more.Requests
 	u.RateLimited += more.RateLimited
 	u.Sockets += more.Sockets
+	u.Tokens += more.Tokens
 	return u
 }
 

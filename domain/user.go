@@ -146,5 +146,5 @@ func CheckPresenceQuery(ids []string) ([]UserID, error) {
 	case len(ids) > MaxPresenceUsers:
 		return nil, Invalid("user_ids", "user_ids has at most %d ids", MaxPresenceUsers)
 	}
-	return checkMembers("user_ids", ids)
+	return checkUsers("user_ids", ids, CheckUserID)
 }

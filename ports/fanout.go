@@ -13,6 +13,7 @@ type Frame struct {
 	Bytes []byte        // as the socket writes it
 
 	Notice domain.NotificationID // of a notification, else zero
+	Stream domain.MessageID      // of the end of an answer, else zero
 }
 
 // Encoder turns what the core says into frames.
@@ -26,6 +27,15 @@ type Encoder interface {
 	Again(domain.Message) Frame
 	// Notice encodes a notification; again says that it was sent before on the same socket and not acknowledged.
 	Notice(n domain.Notification, again bool) Frame
+	// StreamStart encodes the beginning of an answer, with what has come of it when that is anything.
+	StreamStart(domain.StreamPart) Frame
+	// StreamDelta encodes more of an answer, which had so many code points before.
+	StreamDelta(p domain.StreamPart, points int, delta string) Frame
+	// StreamEnd encodes the end of an answer for those who were shown its start: message.stream.end, or message.stream.error when
+	// its meta tells of an error. Rev, Seq and Stream are set; the frame is a step of the log like the message's own.
+	StreamEnd(domain.Message) Frame
+	// StreamError encodes the end of an answer of which there is no message.
+	StreamError(domain.StreamPart) Frame
 	// SyncComplete ends the replay after a connect.
 	SyncComplete(SyncReport) Frame
 	// ResyncRequired tells a client that its place in these rooms is not in this log.
@@ -46,8 +56,8 @@ type Sink interface {
 	// Push queues a frame for writing, in order. It returns false when the bounded queue is full; the socket then calls
 	// Peer.Drained once its queue has emptied, and the fan-out catches it up from the log.
 	Push(Frame) bool
-	// Hint queues a frame that may be lost: a socket that is slow goes without it.
-	Hint(Frame)
+	// Hint queues a frame that may be lost: a socket that is slow goes without it, and it returns false.
+	Hint(Frame) bool
 	// Close ends the socket with a WebSocket close code after what is queued.
 	Close(code int, reason string)
 }

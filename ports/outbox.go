@@ -9,7 +9,9 @@ import (
 
 // OutboxWriter adds to the outbox within a unit of work: what asked for a call and the call are durable together.
 type OutboxWriter interface {
-	// Enqueue adds a job. An id that is in the outbox is domain.ErrIdempotency.
+	// Enqueue adds a job. An id that is in the outbox is domain.ErrIdempotency; but of domain.LaneBot the job that is there
+	// gets the Message of the new one. A claim of it stands then, and when that is settled without Again, the job goes on
+	// from its beginning, due at once.
 	Enqueue(job domain.Job) error
 	// AddDeadLetter keeps a delivery that was given up. Of a tenant's domain.DeadLettersKept are kept: when
 	// there are more the oldest goes, of messages on sockets first, since those are in the log of their room.
@@ -55,6 +57,8 @@ type Outbox interface {
 	// Settle ends claims, each on its own and all in one transaction. A claim whose lease has passed and was given to
 	// somebody else changes nothing and comes back in lost.
 	Settle(ctx context.Context, settlements []Settlement) (lost []domain.JobID, err error)
+	// Renew lets claims stand for another lease from now. Those that were given to somebody else come back in lost.
+	Renew(ctx context.Context, claims []Claim, lease time.Duration) (lost []domain.JobID, err error)
 	// OutboxStats counts what waits in each lane that has anything.
 	OutboxStats(ctx context.Context) (map[domain.Lane]OutboxStats, error)
 }

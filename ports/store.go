@@ -84,6 +84,7 @@ type Reader interface {
 	NotificationReader
 	SubscriptionReader
 	MarkReader
+	BotReader
 	IdempotencyReader
 }
 
@@ -98,6 +99,8 @@ type Tx interface {
 	OutboxWriter
 	NotificationWriter
 	SubscriptionWriter
+	BotWriter
+	StreamWriter
 	IdempotencyWriter
 }
 
@@ -121,6 +124,9 @@ type RoomWriter interface {
 	// UpdateRoom stores the room's name and metadata as its next step, event room.updated, and returns it with its
 	// LastRev. The room must exist.
 	UpdateRoom(room domain.Room, at time.Time) (domain.Room, error)
+	// SetHandoff stores who answers in a room as its next step, event room.handoff, and returns it with its LastRev. The
+	// room must exist.
+	SetHandoff(room domain.RoomID, h domain.Handoff, at time.Time) (domain.Room, error)
 	// RemoveRoom makes the room not exist any more, as its last step, event room.removed: it is found by nobody, its
 	// unique key is free, its name and metadata are gone. It is a removal for every member, which Places tells from then
 	// on; what else it held is purged in steps by Purger. The room must exist.
@@ -137,8 +143,8 @@ type MemberReader interface {
 	Members(room domain.RoomID, offset, limit int) ([]domain.Member, error)
 	// Member returns one membership, active or left; domain.ErrMemberNotFound when there never was one.
 	Member(room domain.RoomID, user domain.UserID) (domain.Member, error)
-	// Succession returns a room's longest member but one (empty when there is nobody else), and whether anybody but
-	// that one is an admin. Its cost does not grow with the room.
+	// Succession returns the user who has been a room's member for longest but one (empty when there is nobody else; bots
+	// are nobody), and whether anybody but that one is an admin. Its cost does not grow with the room.
 	Succession(room domain.RoomID, but domain.UserID) (longest domain.UserID, admin bool, err error)
 }
 

@@ -14,6 +14,7 @@ type OfflineEvent struct {
 type WebhookEncoder interface {
 	Offline(e OfflineEvent) []byte
 	Notification(e NotificationEvent) []byte
+	Context(e ContextEvent) []byte
 }
 
 // NotificationEvent is what the endpoint of a subscription is told.
@@ -21,4 +22,13 @@ type NotificationEvent struct {
 	Tenant       domain.TenantID
 	Notification domain.Notification
 	User         domain.UserID // empty: the tenant's backend itself
+}
+
+// ContextEvent is what a webhook is told when it is asked for a bot's context.
+type ContextEvent struct {
+	Tenant  domain.TenantID
+	Bot     domain.BotID
+	Room    domain.Room
+	Message domain.Message
+	History []Turn
 }

@@ -25,6 +25,7 @@ type Deps struct {
 	DeadLetters   *application.DeadLetters
 	Notifications *application.Notifications
 	Subscriptions *application.Subscriptions
+	Bots          *application.Bots
 	Prober        ports.Prober
 	IDs           ports.IDs
 	Logger        *slog.Logger

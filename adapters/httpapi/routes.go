@@ -50,6 +50,8 @@ var routes = []route{
 	{http.MethodGet, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).getMessage},
 	{http.MethodPut, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).editMessage},
 	{http.MethodDelete, "/rooms/{room_id}/messages/{message_id}", tenant, (*handler).deleteMessage},
+	{http.MethodPost, "/rooms/{room_id}/messages/{message_id}/stop", tenant, (*handler).stopAnswer},
+	{http.MethodPut, "/rooms/{room_id}/handoff", tenant, (*handler).handOff},
 	{http.MethodGet, "/rooms/{room_id}/changes", tenant, (*handler).listChanges},
 	{http.MethodPost, "/rooms/{room_id}/read", tenant, (*handler).readRoom},
 	{http.MethodPost, "/acks", tenant, (*handler).ack},
@@ -59,6 +61,12 @@ var routes = []route{
 	{http.MethodGet, "/presence", tenant, (*handler).presence},
 	{http.MethodPost, "/ws/token", tenant, (*handler).socketToken},
 	{http.MethodGet, "/webhook", tenant, (*handler).getWebhook},
+
+	{http.MethodPost, "/bots", tenant, (*handler).createBot},
+	{http.MethodGet, "/bots", tenant, (*handler).listBots},
+	{http.MethodGet, "/bots/{bot_id}", tenant, (*handler).getBot},
+	{http.MethodPatch, "/bots/{bot_id}", tenant, (*handler).updateBot},
+	{http.MethodDelete, "/bots/{bot_id}", tenant, (*handler).deleteBot},
 
 	{http.MethodPost, "/notify", tenant, (*handler).notify},
 	{http.MethodPost, "/subscriptions", tenant, (*handler).subscribe},

@@ -54,7 +54,10 @@ var asUser = map[string]bool{
 }
 
 // asBackend are the routes that are the backend's alone: any user is 403 there.
-var asBackend = map[string]bool{"GET /webhook": true, "POST /notify": true}
+var asBackend = map[string]bool{
+	"GET /webhook": true, "POST /notify": true, "POST /bots": true, "GET /bots": true, "GET /bots/{bot_id}": true, "PATCH /bots/{bot_id}": true,
+	"DELETE /bots/{bot_id}": true,
+}
 
 func TestSpecificationNamesTheCredentialOfEachRoute(t *testing.T) {
 	t.Parallel()

@@ -34,9 +34,10 @@ type tenantShape struct {
 
 // limitsShape is what applies now, the server's defaults included.
 type limitsShape struct {
-	RateLimit      int `json:"rate_limit"` // calls a second; 0 is unlimited
-	MaxMessageSize int `json:"max_message_size"`
-	MaxLiveKeys    int `json:"max_live_keys"`
+	RateLimit      int           `json:"rate_limit"` // calls a second; 0 is unlimited
+	MaxMessageSize int           `json:"max_message_size"`
+	MaxLiveKeys    int           `json:"max_live_keys"`
+	BotLimits      domain.Budget `json:"bot_limits"`
 }
 
 // usageShape comes with a single tenant only.
@@ -51,6 +52,7 @@ type monthShape struct {
 	Requests    int64        `json:"requests"`
 	RateLimited int64        `json:"rate_limited"`
 	Sockets     int64        `json:"sockets"`
+	Tokens      int64        `json:"tokens"` // of models, for its bots
 }
 
 type createdTenant struct {
@@ -147,7 +149,7 @@ func (h *handler) shapeTenant(t domain.Tenant) tenantShape {
 		TenantID: t.ID, Name: t.Name, CreatedAt: stamp(t.CreatedAt), Config: t.Config, DisabledAt: disabled,
 		Limits: limitsShape{
 			RateLimit:      t.Config.RateOf(h.Config.DefaultRateLimit).PerSecond,
-			MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys,
+			MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys, BotLimits: t.Config.Budget(),
 		},
 	}
 }

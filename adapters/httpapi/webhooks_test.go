@@ -187,6 +187,80 @@ func TestNotificationEventsAreAsSpecified(t *testing.T) {
 	}
 }
 
+// asked is an event with nothing in it that may be left out.
+func asked(turns ...ports.Turn) ports.ContextEvent {
+	e := offline("bob")
+	return ports.ContextEvent{Tenant: e.Tenant, Bot: domain.BotID(uuid(6)), Room: e.Room, Message: e.Message, History: turns}
+}
+
+func TestAContextEventHasWhatTheModelWillBeShown(t *testing.T) {
+	t.Parallel()
+	const start = `{"type":"bot.context","tenant_id":"tenant_0190d5b2-7c1e-7a3b-9f00-0123456789ad","bot_id":"bot_0190d5b2-7c1e-7a3b-9f00-012345678906",` +
+		`"room_id":"room_0190d5b2-7c1e-7a3b-9f00-012345678901","room_metadata":`
+	const message = `,"message":{"message_id":"msg_0190d5b2-7c1e-7a3b-9f00-012345678902","room_id":"room_0190d5b2-7c1e-7a3b-9f00-012345678901",` +
+		`"sender_id":"alice","sender_type":"user","seq":7,"rev":8,"content":"Hi","meta":null,"created_at":"2026-01-02T03:04:05.678Z"}`
+	withMetadata := asked(ports.Turn{Role: "user", Text: "a \"b\"\n"}, ports.Turn{Role: "assistant", Text: "<é>"}, ports.Turn{Role: "user", Text: "Hi"})
+	withMetadata.Room.Metadata = []byte(`{"order":4711}`)
+	for want, e := range map[string]ports.ContextEvent{
+		`null` + message + `,"history":[{"role":"user","content":"Hi"}]}`: asked(ports.Turn{Role: "user", Text: "Hi"}),
+		`null` + message + `,"history":[]}`:                               asked(),
+		`{"order":4711}` + message + `,"history":[{"role":"user","content":"a \"b\"\n"},{"role":"assistant","content":"<é>"},` +
+			`{"role":"user","content":"Hi"}]}`: withMetadata,
+	} {
+		if diff := cmp.Diff(start+want, string(WebhookEncoder{}.Context(e))); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestContextEventsAreAsSpecified(t *testing.T) {
+	t.Parallel()
+	schema := webhookSchema(t, "bot.context", "message")
+	schema.Properties["history"].Value.Items.Value.AdditionalProperties = openapi3.AdditionalProperties{Has: new(bool)}
+	full := asked()
+	full.Room.Metadata = []byte(`{"a":[1]}`)
+	for range domain.MaxContextMessages {
+		full.History = append(full.History, ports.Turn{Role: "user", Text: strings.Repeat("\x01é\U0001F600", 1000)})
+	}
+	for name, e := range map[string]ports.ContextEvent{"full": full, "of little": asked(ports.Turn{Role: "user", Text: "Hi"})} {
+		if err := checkBody(schema, WebhookEncoder{}.Context(e)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	good := string(WebhookEncoder{}.Context(asked(ports.Turn{Role: "user", Text: "Hi"})))
+	for name, change := range map[string][2]string{
+		"a field more":           {`"room_metadata"`, `"x":1,"room_metadata"`},
+		"a field more of a turn": {`{"role"`, `{"x":1,"role"`},
+		"a turn of the system":   {`"role":"user"`, `"role":"system"`},
+		"no metadata at all":     {`"room_metadata":null,`, ``},
+		"no history":             {`"history"`, `"turns"`},
+		"another type":           {`bot.context`, `bot`},
+		"a bot that is none":     {`"bot_0`, `"bot_x`},
+	} {
+		bad := strings.Replace(good, change[0], change[1], 1)
+		if bad == good {
+			t.Errorf("%s: nothing changed", name)
+		}
+		if err := checkBody(schema, []byte(bad)); err == nil {
+			t.Errorf("%s: no error: %s", name, bad)
+		}
+	}
+}
+
+// TestTheAnswersThatAContextMayGetAreSpecified: as the server understands them.
+func TestTheAnswersThatAContextMayGetAreSpecified(t *testing.T) {
+	t.Parallel()
+	schema := loadSpec(t).Webhooks["bot.context"].Post.Responses.Value("2XX").Value.Content["application/json"].Schema.Value
+	for answer, right := range map[string]bool{
+		`{"system_prompt":"Be brief."}`: true, `{"system_prompt":""}`: true, `{"skip":true}`: true, `{"skip":false,"system_prompt":"x"}`: true,
+		`{}`: false, `{"skip":false}`: false, `{"system_prompt":5}`: false, `{"system_prompt":null}`: false, `[]`: false, `"x"`: false,
+	} {
+		if err := checkBody(schema, []byte(answer)); (err == nil) != right {
+			t.Errorf("%s: %v, want right %v", answer, err, right)
+		}
+	}
+}
+
 func TestEveryWebhookIsDescribedInFull(t *testing.T) {
 	t.Parallel()
 	spec := loadSpec(t)
@@ -220,6 +294,13 @@ func TestEveryWebhookIsDescribedInFull(t *testing.T) {
 		for of, example := range media.Examples {
 			if err := media.Schema.Value.VisitJSON(example.Value.Value, openapi3.EnableJSONSchema2020()); err != nil {
 				t.Errorf("%s, %s: %v", name, of, err)
+			}
+		}
+		if answer := o.Responses.Value("2XX").Value.Content["application/json"]; answer != nil {
+			for of, example := range answer.Examples {
+				if err := answer.Schema.Value.VisitJSON(example.Value.Value, openapi3.EnableJSONSchema2020()); err != nil {
+					t.Errorf("%s, answer %s: %v", name, of, err)
+				}
 			}
 		}
 	}

@@ -29,6 +29,9 @@ func (s *Store) Append(ctx context.Context, tenant domain.TenantID, in domain.In
 // append is the hot path. What the sender already sent under the client_id is looked up only when it matters: the
 // unique index finds a repetition anyway, and then decide runs once more with it.
 func (t *tx) append(in domain.Intent, decide func(domain.Snapshot) (domain.Change, error)) (ports.Appended, error) {
+	if err := t.checkHold(in); err != nil {
+		return ports.Appended{}, err
+	}
 	r, snap, err := t.snapshot(in)
 	if err != nil {
 		return ports.Appended{}, err
@@ -76,6 +79,11 @@ func (t *tx) snapshot(in domain.Intent) (*room, domain.Snapshot, error) {
 	if member != nil {
 		own := *member
 		snap.Member = &own
+	}
+	if in.Hold == nil {
+		if snap.Bots, err = t.botsOf(r); err != nil {
+			return nil, domain.Snapshot{}, err
+		}
 	}
 	if in.Idempotency != nil {
 		if err := t.replayed(r, *in.Idempotency, &snap); err != nil {
@@ -142,7 +150,7 @@ func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, 
 	return found, err
 }
 
-// store gives the message its place in the room and writes it. Without an Idempotency-Key or a job it is one statement,
+// store gives the message its place in the room and writes it. When nothing else is written with it, it is one statement,
 // which undoes itself when it fails and needs no savepoint.
 func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.Message, error) {
 	m := change.Message
@@ -150,7 +158,7 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 	if err != nil {
 		return domain.Message{}, err
 	}
-	if in.Idempotency != nil || change.Job != nil {
+	if in.Idempotency != nil || in.Hold != nil || change.Job != nil || len(change.Runs) > 0 {
 		if err := t.save(); err != nil {
 			return domain.Message{}, err
 		}
@@ -166,6 +174,14 @@ func (t *tx) store(found *room, in domain.Intent, change domain.Change) (domain.
 	}
 	if change.Job != nil {
 		if err := t.Enqueue(*change.Job); err != nil {
+			return domain.Message{}, err
+		}
+	}
+	if err := t.enqueueRuns(change.Runs); err != nil {
+		return domain.Message{}, err
+	}
+	if in.Hold != nil {
+		if err := t.answered(*in.Hold, m.ID); err != nil {
 			return domain.Message{}, err
 		}
 	}

@@ -209,6 +209,8 @@ type room struct {
 	domain.Room
 	number, tenant  int64
 	changes, active int64
+	bots            int64          // how many of its members are bots now
+	known           []domain.BotID // those, once they were asked for: see botsOf
 	dirty           bool
 }
 
@@ -222,16 +224,18 @@ func (r *room) weight() int {
 }
 
 const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, r.last_rev, r.changes, r.active, r.created,
-	r.unique_key, r.name, r.metadata, r.members`
+	r.unique_key, r.name, r.metadata, r.members, r.handoff, r.bots,
+	CASE WHEN r.assignee IS NOT NULL THEN (SELECT a.id FROM users a WHERE a.number = r.assignee) END`
 
 // roomWidth is the number of roomColumns.
-const roomWidth = 14
+const roomWidth = 17
 
 func scanRoom(r row) *room {
-	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8)}
+	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
 	out.Room = domain.Room{
 		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
 		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
+		Handoff: scanHandoff(r.int(14), r.text(16)),
 	}
 	copy(out.ID[:], r.blob(2))
 	return out

@@ -55,7 +55,7 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
 		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)
 	err := t.put("INSERT INTO dead_letters ("+jobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
-		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
+		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	if err != nil {
 		return err
 	}

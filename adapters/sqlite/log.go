@@ -20,10 +20,11 @@ var changeKinds = [...]domain.EventKind{
 	6: domain.EventMemberUpdated,
 	7: domain.EventMessageEdited,
 	8: domain.EventMessageDeleted,
+	9: domain.EventHandoff,
 }
 
-// firstOfMessages is the first kind of changes whose target is a message.
-const firstOfMessages = 7
+// isOfMessage reports whether the target of a kind of changes is a message.
+func isOfMessage(kind int64) bool { return kind == 7 || kind == 8 }
 
 func changeNumber(kind domain.EventKind) (int64, error) {
 	if i := slices.Index(changeKinds[:], kind); i > 0 {
@@ -136,7 +137,7 @@ type change struct {
 const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColumns + ` FROM room_changes c
 	LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 	LEFT JOIN users u ON u.number = m.user
-	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind < 7 OR c.target <= ? OR c.target >= ?)
+	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind NOT IN (7, 8) OR c.target <= ? OR c.target >= ?)
 	ORDER BY c.rev LIMIT 0 + ?`
 
 // changeEvents are the changes that a query finds.
@@ -172,7 +173,7 @@ func (r *reader) changeEvents(room *room, query string, values []driver.Value) (
 func (r *reader) changedMessages(room *room, changes []change) (map[int64]domain.Message, error) {
 	var places []int64
 	for _, c := range changes {
-		if c.kind >= firstOfMessages {
+		if isOfMessage(c.kind) {
 			places = append(places, position(room.number, c.target))
 		}
 	}

@@ -17,11 +17,12 @@ const (
 		FROM room_changes c INDEXED BY room_changes_others
 		LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 		LEFT JOIN users u ON u.number = m.user
-		WHERE c.room = ?1 AND c.rev > ?2 AND c.rev <= ?3 AND c.kind < 7 AND CASE c.kind
+		WHERE c.room = ?1 AND c.rev > ?2 AND c.rev <= ?3 AND c.kind NOT IN (7, 8) AND CASE c.kind
 			WHEN 2 THEN c.rev = (SELECT max(rev) FROM room_changes WHERE room = ?1 AND kind = 2)
 			WHEN 4 THEN m.state = 1 AND m.joined_rev = c.rev - 1
 			WHEN 5 THEN m.state = 2 AND m.left_rev = c.rev
 			WHEN 6 THEN m.state = 1 AND m.rev = c.rev
+			WHEN 9 THEN c.rev = (SELECT max(rev) FROM room_changes WHERE room = ?1 AND kind = 9)
 			ELSE 1 END
 		ORDER BY c.rev LIMIT 0 + ?4`
 )

@@ -20,17 +20,17 @@ func (t *tx) insertMember(r *room, m domain.Member, rev int64, i int) error {
 	if err != nil {
 		return err
 	}
-	err = t.put(`INSERT INTO members (room, user, role, state, joined_at, place, joined_seq, joined_rev, user_rev, rev)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, user) DO UPDATE SET role = excluded.role,
+	err = t.put(`INSERT INTO members (room, user, role, state, joined_at, place, joined_seq, joined_rev, user_rev, rev, bot)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, user) DO UPDATE SET role = excluded.role,
 		state = excluded.state, joined_at = excluded.joined_at, place = excluded.place, joined_seq = excluded.joined_seq,
 		joined_rev = excluded.joined_rev, left_seq = 0, left_rev = 0, user_rev = excluded.user_rev, rev = excluded.rev`,
 		r.number, user, string(m.Role), int64(m.State), millis(m.JoinedAt), rev<<placeBits|int64(i),
-		m.JoinedSeq, m.JoinedRev, userRev, rev)
+		m.JoinedSeq, m.JoinedRev, userRev, rev, botOrNull(m.User))
 	if err != nil {
 		return err
 	}
 	t.w.cache.members.put(memberKey{r.number, user}, &m)
-	return nil
+	return t.countBot(r, m.User, 1)
 }
 
 // AddMember implements ports.MemberWriter.
@@ -110,6 +110,9 @@ func (t *tx) updateMember(id domain.RoomID, user domain.UserID, kind domain.Even
 	r := t.change(found)
 	if !changed.IsActive() {
 		r.Members--
+		if err := t.countBot(r, user, -1); err != nil {
+			return domain.Member{}, err
+		}
 	}
 	rev, err := t.step(r, kind, number, at)
 	if err != nil {

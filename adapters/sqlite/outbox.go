@@ -20,6 +20,9 @@ func openOutbox(db *conn, cfg Config) (steady, error) {
 	return newSteady(cfg, last), err
 }
 
+const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`
+
 // Enqueue implements ports.OutboxWriter.
 func (t *tx) Enqueue(job domain.Job) error {
 	if err := t.ready(); err != nil {
@@ -28,8 +31,11 @@ func (t *tx) Enqueue(job domain.Job) error {
 	t.w.clockwork.used = true
 	ahead := t.w.store.steady.ahead()
 	values := append(args(t.tenant, job.ID[:], int64(job.Attempts), millis(job.Due)+ahead), jobValues(job, ahead)...)
-	added, err := t.remove("INSERT INTO outbox (tenant, id, attempts, ready, "+jobColumns+`)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`, values...)
+	query := addJob
+	if job.Lane == domain.LaneBot {
+		query = runJob
+	}
+	added, err := t.remove(query, values...)
 	if err == nil && added == 0 {
 		err = domain.ErrIdempotency
 	}
@@ -93,6 +99,9 @@ func (t *tx) settle(s ports.Settlement) (stands bool, err error) {
 
 // end removes the claimed job, or lets it go for its next attempt; n is 0 when the claim does not stand.
 func (t *tx) end(s ports.Settlement) (n int64, err error) {
+	if s.Again == nil && s.Lane == domain.LaneBot {
+		return t.endRun(s.ID, s.Fence, s.Message)
+	}
 	if s.Again == nil {
 		return t.remove("DELETE FROM outbox WHERE tenant = ? AND id = ? AND fence = ?", t.tenant, s.ID[:], s.Fence)
 	}
@@ -157,8 +166,8 @@ func (s *Store) laneStats(c *conn, lane string) (stats ports.OutboxStats, err er
 
 // jobColumns are those that the outbox and dead letters have in common, jobWidth is their number.
 const (
-	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once"
-	jobWidth   = 14
+	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once, bot"
+	jobWidth   = 15
 	jobCreated = 6 // of them
 )
 
@@ -167,7 +176,7 @@ func jobValues(j domain.Job, ahead int64) []driver.Value {
 	return args(
 		j.Event[:], string(j.Lane), idOrNull(j.Room), idOrNull(j.Message), idOrNull(j.Notification), idOrNull(j.Subscription),
 		millis(j.CreatedAt)+ahead, millis(j.Due)+ahead, int64(j.Step), j.From, j.Through, aheadOrNull(j.LastAttemptAt, ahead),
-		j.LastError, boolNumber(j.Once),
+		j.LastError, boolNumber(j.Once), idOrNull(j.Bot),
 	)
 }
 
@@ -182,6 +191,7 @@ func scanJob(r row, ahead int64) domain.Job {
 	copy(j.Message[:], r.blob(3))
 	copy(j.Notification[:], r.blob(4))
 	copy(j.Subscription[:], r.blob(5))
+	copy(j.Bot[:], r.blob(14))
 	if !r.null(11) {
 		j.LastAttemptAt = fromMillis(r.int(11) - ahead)
 	}

@@ -127,8 +127,11 @@ func (p *purge) room(tenant, room int64) error {
 	return p.rows("rooms", "(number)", "number = ? AND tenant = ?", room, tenant)
 }
 
-// log removes a room's messages and changes.
+// log removes a room's messages, also those on their way, and changes.
 func (p *purge) log(room int64) error {
+	if err := p.rows("streams", "(message)", "room = ?", room); err != nil {
+		return err
+	}
 	if err := p.messages(room); err != nil {
 		return err
 	}
@@ -179,7 +182,7 @@ func (p *purge) user(tenant, user int64) error {
 func (p *purge) rest(tenant int64) error {
 	for _, of := range []struct{ table, key string }{
 		{"outbox", "(tenant, id)"}, {"dead_letters", "(number)"}, {"idempotency", "(tenant, user, key)"},
-		{"subscriptions", "(number)"}, {"notice_places", "(tenant)"},
+		{"subscriptions", "(number)"}, {"notice_places", "(tenant)"}, {"bots", "(number)"},
 		{"usage", "(tenant, month)"}, {"api_keys", "(id)"}, {"signing_keys", "(id)"},
 	} {
 		if err := p.rows(of.table, of.key, "tenant = ?", tenant); err != nil {

@@ -60,6 +60,7 @@ func (t *tx) checkKey(key string) error {
 func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 	draft.LastSeq, draft.LastRev = 0, 0
 	draft.FirstSeq = max(draft.FirstSeq, 1)
+	draft.Handoff = scanHandoff(handoffBot, "")
 	made := &room{Room: draft, tenant: t.tenant, active: millis(draft.CreatedAt), dirty: true}
 	result, err := t.write(`INSERT INTO rooms (id, tenant, type, first_seq, last_seq, last_rev, changes, active, created,
 		unique_key, name, metadata, members) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?)`,
@@ -119,8 +120,8 @@ func (t *tx) RemoveRoom(id domain.RoomID, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	last.UniqueKey, last.Name, last.Metadata, last.Members = "", nil, nil, 0
-	err = t.put(`UPDATE rooms SET deleted = ?, unique_key = NULL, name = NULL, metadata = NULL, members = 0,
+	last.UniqueKey, last.Name, last.Metadata, last.Members, last.Handoff = "", nil, nil, 0, domain.Handoff{}
+	err = t.put(`UPDATE rooms SET deleted = ?, unique_key = NULL, name = NULL, metadata = NULL, members = 0, bots = 0, assignee = NULL,
 		last_seq = ?, last_rev = ?, changes = ?, active = ? WHERE number = ? AND tenant = ?`,
 		millis(at), last.LastSeq, last.LastRev, last.changes, last.active, last.number, last.tenant)
 	if err != nil {

@@ -4,7 +4,7 @@ import "github.com/chatapi/chatapi/domain"
 
 // Both look at one entry of an index, and at the member who is left out.
 const (
-	longestBut = `SELECT u.id FROM members m JOIN users u ON u.number = m.user WHERE m.room = ? AND m.state = 1 AND m.user <> ?
+	longestBut = `SELECT u.id FROM members m JOIN users u ON u.number = m.user WHERE m.room = ? AND m.state = 1 AND m.bot IS NULL AND m.user <> ?
 		ORDER BY m.joined_at, m.place LIMIT 1`
 	adminBut = "SELECT 1 FROM members m WHERE m.room = ? AND m.state = 1 AND m.role = 'admin' AND m.user <> ? LIMIT 1"
 )

@@ -14,21 +14,21 @@ func (s *Store) AddUsage(ctx context.Context, used map[domain.TenantID]domain.Us
 		return err
 	}
 	return s.submit(ctx, operator, func(t *tx) error {
-		return t.put(`INSERT INTO usage (tenant, month, messages, requests, rate_limited, sockets)
-			SELECT t.number, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5
+		return t.put(`INSERT INTO usage (tenant, month, messages, requests, rate_limited, sockets, tokens)
+			SELECT t.number, j.value ->> 1, j.value ->> 2, j.value ->> 3, j.value ->> 4, j.value ->> 5, j.value ->> 6
 			FROM json_each(?) j CROSS JOIN tenants t ON t.id = j.value ->> 0 AND t.deleted IS NULL WHERE true
 			ON CONFLICT (tenant, month) DO UPDATE SET messages = messages + excluded.messages,
 			requests = requests + excluded.requests, rate_limited = rate_limited + excluded.rate_limited,
-			sockets = sockets + excluded.sockets`, list)
+			sockets = sockets + excluded.sockets, tokens = tokens + excluded.tokens`, list)
 	})
 }
 
 // usageList is one parameter for any number of tenants, those that have used something; empty when none has.
 func usageList(used map[domain.TenantID]domain.Usage) (string, error) {
-	rows := make([][6]any, 0, len(used))
+	rows := make([][7]any, 0, len(used))
 	for tenant, u := range used {
 		if u != (domain.Usage{Month: u.Month}) {
-			rows = append(rows, [6]any{tenant, u.Month, u.Messages, u.Requests, u.RateLimited, u.Sockets})
+			rows = append(rows, [7]any{tenant, u.Month, u.Messages, u.Requests, u.RateLimited, u.Sockets, u.Tokens})
 		}
 	}
 	if len(rows) == 0 {
@@ -45,10 +45,11 @@ func (s *Store) Usage(ctx context.Context, tenant domain.TenantID, limit int) (m
 		if err != nil || limit <= 0 {
 			return err
 		}
-		return c.query(`SELECT month, messages, requests, rate_limited, sockets FROM usage WHERE tenant = ?
+		return c.query(`SELECT month, messages, requests, rate_limited, sockets, tokens FROM usage WHERE tenant = ?
 			ORDER BY month DESC LIMIT 0 + ?`, args(number, int64(limit)), func(r row) error {
 			months = append(months, domain.Usage{
 				Month: domain.Month(r.text(0)), Messages: r.int(1), Requests: r.int(2), RateLimited: r.int(3), Sockets: r.int(4),
+				Tokens: r.int(5),
 			})
 			return nil
 		})

@@ -24,7 +24,11 @@ func TestHintsAreDroppedWhenHalfTheQueueIsTaken(t *testing.T) {
 		hints := 0
 		for {
 			before := s.out.len()
-			if s.Hint(typingHint()); s.out.len() == before {
+			taken := s.Hint(typingHint())
+			if taken != (s.out.len() > before) {
+				t.Fatalf("%s: a hint was taken: %v, and %d frames wait after %d", name, taken, s.out.len(), before)
+			}
+			if !taken {
 				break
 			}
 			hints++
@@ -50,7 +54,7 @@ func TestSocketThatIsBeingCaughtUpGetsNoHints(t *testing.T) {
 	for s.Push(event(1, 10_000)) {
 	}
 	s.out.drop()
-	if s.Hint(typingHint()); s.out.len() != 0 || s.h.Stats().Dropped != 1 {
+	if s.Hint(typingHint()) || s.out.len() != 0 || s.h.Stats().Dropped != 1 {
 		t.Fatalf("%d frames are queued, %+v", s.out.len(), s.h.Stats())
 	}
 }
@@ -60,12 +64,16 @@ func TestHintsReachAnOpenSocketAndNotAClosingOne(t *testing.T) {
 	f := newFixture(t)
 	c := f.dial(t, "").greeted()
 	sink := f.rooms.peer(0).sink
-	sink.Hint(typingHint())
+	if !sink.Hint(typingHint()) {
+		t.Error("an open socket with an empty queue took no hint")
+	}
 	if got := c.next(); got["type"] != "typing" || got["user_id"] != "bob" {
 		t.Fatalf("got %v, want the hint", got)
 	}
 	sink.Close(closePolicy, "enough")
-	sink.Hint(typingHint())
+	if sink.Hint(typingHint()) {
+		t.Error("a closing socket took a hint")
+	}
 	if _, raw, err := c.ReadMessage(); err == nil {
 		t.Fatalf("got %s after the close", raw)
 	}

@@ -94,19 +94,21 @@ func (s *Session) Push(f ports.Frame) bool {
 	return true
 }
 
-// Hint queues a frame that may be lost: a socket that is behind, or is being caught up, goes without it.
-func (s *Session) Hint(f ports.Frame) {
+// Hint queues a frame that may be lost: a socket that is behind, or is being caught up, goes without it, and it returns
+// false.
+func (s *Session) Hint(f ports.Frame) bool {
 	s.mu.Lock()
 	if s.closing || s.dead {
 		s.mu.Unlock()
-		return
+		return false
 	}
 	if s.overflowed || !s.out.fitsHint(f.Bytes) {
 		s.mu.Unlock()
 		s.h.stats.dropped.Add(1)
-		return
+		return false
 	}
 	s.enqueue(f.Bytes)
+	return true
 }
 
 // Close ends the socket with a close frame behind what is queued; the peer has 5 s to answer it. Whose credential has

@@ -35,6 +35,8 @@ func TestFramesAreAsSpecified(t *testing.T) {
 	deleted := message.Tombstone(now)
 	member := &domain.Member{User: "eve", Role: domain.RoleAdmin, JoinedAt: now}
 	group := &domain.Room{Type: domain.RoomGroup, Name: &name, Metadata: []byte(`{}`)}
+	handedOff := &domain.Room{Type: domain.RoomGroup, Handoff: domain.Handoff{Mode: domain.HandoffHuman, Assignee: "carol"}}
+	part := domain.StreamPart{Room: knownRoom, Bot: knownBot.User(), Attempt: 1}
 	notice := domain.Notification{ID: knownNotice, Topic: "orders", Payload: []byte(`{"n":1}`), CreatedAt: now}
 	gaps := []domain.Gap{{FromSeq: 1, ToSeq: 2}}
 	made := map[string]bool{}
@@ -50,6 +52,14 @@ func TestFramesAreAsSpecified(t *testing.T) {
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberRemoved, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventMemberUpdated, Member: member}),
 		Encoder{}.Event(domain.Event{Kind: domain.EventRoomRemoved}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventHandoff, State: handedOff}),
+		Encoder{}.Event(domain.Event{Kind: domain.EventHandoff, State: group}),
+		Encoder{}.StreamStart(part),
+		Encoder{}.StreamStart(soFar(part, "some text")),
+		Encoder{}.StreamDelta(part, 3, "é"),
+		Encoder{}.StreamEnd(answered(`{"finish_reason":"stop"}`)),
+		Encoder{}.StreamEnd(answered(`{"finish_reason":"error","error":"TIMEOUT"}`)),
+		Encoder{}.StreamError(domain.StreamPart{Room: knownRoom, Failed: domain.StreamEmpty}),
 		Encoder{}.Again(*message),
 		Encoder{}.Again(deleted),
 		Encoder{}.Notice(notice, false),

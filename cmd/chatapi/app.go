@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type app struct {
 	usage    *application.Usage
 	courier  *application.Courier
 	notices  *application.Notifications
+	runner   *application.Runner
 	upkeep   *application.Upkeep
 	sockets  *ws.Handler
 	draining *drainFlag
@@ -137,6 +139,15 @@ func newCourierConfig(cfg *Config, places ports.Endpoints) (application.CourierC
 	return application.CourierConfig{
 		Retry: retryOf(cfg), URL: cfg.WebhookURL, Secret: cfg.WebhookSecret.Reveal(), Idle: cfg.WorkerInterval,
 	}, nil
+}
+
+func newRunnerConfig(cfg *Config) application.RunnerConfig {
+	keys := make(map[string]application.OperatorKey, len(cfg.BotKeyEnvs))
+	for _, entry := range cfg.BotKeyEnvs {
+		name, origin, _ := strings.Cut(entry, "=")
+		keys[name] = application.OperatorKey{Origin: origin, Key: ports.NewSecret(cfg.BotKeys[name].Reveal())}
+	}
+	return application.RunnerConfig{Keys: keys, Idle: cfg.WorkerInterval}
 }
 
 func retryOf(cfg *Config) domain.Retry {

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,7 +34,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	WebhookURL     string
 	OutboundAllow  []string
-	BotKeyEnvs     []string
+	BotKeyEnvs     []string          // NAME=origin
+	BotKeys        map[string]Secret // by those names
 
 	DefaultRateLimit     int
 	RetryMaxAttempts     int
@@ -68,7 +71,33 @@ func loadConfig(environ []string, flags Flags) (*Config, error) {
 			return nil, fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	if err := cfg.findBotKeys(layers); err != nil {
+		return nil, fmt.Errorf("BOT_KEY_ENVS: %w", err)
+	}
 	return cfg, cfg.check()
+}
+
+// findBotKeys reads the keys that bots may use. The server's own settings are none of them: a model's server would be sent
+// its secrets.
+func (cfg *Config) findBotKeys(layers []layer) error {
+	for _, entry := range cfg.BotKeyEnvs {
+		name, _, _ := strings.Cut(entry, "=")
+		if slices.ContainsFunc(settings, func(s setting) bool { return s.name == name }) {
+			return fmt.Errorf("%s is a setting of the server and no key for bots", name)
+		}
+		text, _, err := find(layers, setting{name: name, secret: true})
+		if err != nil {
+			return err
+		}
+		if text == "" {
+			return fmt.Errorf("%s is not set", name)
+		}
+		if cfg.BotKeys == nil {
+			cfg.BotKeys = map[string]Secret{}
+		}
+		cfg.BotKeys[name] = Secret{text}
+	}
+	return nil
 }
 
 // commandConfig is the configuration of the commands beside the server. Whether secrets are long enough to serve with is
@@ -121,7 +150,8 @@ func (cfg *Config) check() error {
 func (cfg *Config) secrets() [][]byte {
 	const tooShortToBeUnique = 8
 	var found [][]byte
-	for _, s := range []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret} {
+	own := []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret}
+	for _, s := range slices.AppendSeq(own, maps.Values(cfg.BotKeys)) {
 		if len(s.Reveal()) >= tooShortToBeUnique {
 			found = append(found, []byte(s.Reveal()))
 		}

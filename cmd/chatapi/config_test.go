@@ -243,3 +243,21 @@ func FuzzAConfigurationIsReadOrRefused(f *testing.F) {
 		}
 	})
 }
+
+// TestKeysForBotsAreReadAndAreNoSettings: what names the server's own secrets would have them sent to a model.
+func TestKeysForBotsAreReadAndAreNoSettings(t *testing.T) {
+	t.Parallel()
+	const names = "BOT_KEY_ENVS=MODEL_KEY=https://models.example.com"
+	cfg, err := loadConfig([]string{names, "MODEL_KEY=sk-model-key"}, Flags{Dev: true})
+	if err != nil || cfg.BotKeys["MODEL_KEY"].Reveal() != "sk-model-key" {
+		t.Errorf("keys %v, %v", cfg.BotKeys, err)
+	}
+	if _, err := loadConfig([]string{names}, Flags{Dev: true}); err == nil || !strings.Contains(err.Error(), "MODEL_KEY is not set") {
+		t.Errorf("a key that is not there: %v", err)
+	}
+	secret := []string{"BOT_KEY_ENVS=JWT_SECRET=https://models.example.com", "JWT_SECRET=" + strings.Repeat("s", 40)}
+	if _, err := loadConfig(secret, Flags{Dev: true}); err == nil || !strings.Contains(err.Error(), "JWT_SECRET is a setting") ||
+		strings.Contains(err.Error(), "ssss") {
+		t.Errorf("a setting as a key: %v", err)
+	}
+}

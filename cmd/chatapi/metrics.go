@@ -25,15 +25,17 @@ func newAppender(store *sqlite.Store, r *observe.Registry) *observe.Appender {
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
 func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler,
-	limits *application.Limits, courier *application.Courier, way *outbound.Client, log *slog.Logger) adminHandler {
+	limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
 	observe.Stats(r, store.Stats, storeMetrics...)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
 	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
+	observe.Stats(r, runner.Stats, botMetrics...)
 	observe.Stats(r, func() map[domain.Lane]ports.OutboxStats { return waiting(store, log) },
-		slices.Concat(outboxMetrics(domain.LaneWebhook, "webhook"), outboxMetrics(domain.LaneNotification, "notification"))...)
+		slices.Concat(outboxMetrics(domain.LaneWebhook, "webhook"), outboxMetrics(domain.LaneNotification, "notification"),
+			outboxMetrics(domain.LaneBot, "bot"))...)
 	return adminHandler{observe.Admin(r, log)}
 }
 
@@ -140,6 +142,19 @@ func courierMetrics(lane domain.Lane, name string) []observe.Metric[map[domain.L
 		count("_dead_letters_total", "given up.", func(s application.CourierStats) int64 { return s.Dead }),
 		count("_lost_leases_total", "whose outcome came after the lease.", func(s application.CourierStats) int64 { return s.Lost }),
 	}
+}
+
+var botMetrics = []observe.Metric[application.RunnerStats]{
+	gauge("bots_running", "Answers of bots under way.", func(s application.RunnerStats) float64 { return float64(s.Running) }),
+	counter("bots_streams_total", "Answers begun.", func(s application.RunnerStats) float64 { return float64(s.Started) }),
+	counter("bots_answered_total", "Answers that ended well.", func(s application.RunnerStats) float64 { return float64(s.Answered) }),
+	counter("bots_failed_total", "Answers that ended with an error.", func(s application.RunnerStats) float64 { return float64(s.Failed) }),
+	counter("bots_skipped_total", "Messages that a webhook, or its failure, has left without an answer.",
+		func(s application.RunnerStats) float64 { return float64(s.Skipped) }),
+	counter("bots_contexts_total", "Webhooks asked for a context.", func(s application.RunnerStats) float64 { return float64(s.Contexts) }),
+	counter("bots_contexts_failed_total", "Webhooks that did not answer with one.", func(s application.RunnerStats) float64 { return float64(s.Refused) }),
+	counter("bots_taken_over_total", "Answers whose run had died.", func(s application.RunnerStats) float64 { return float64(s.TakenOver) }),
+	counter("bots_lost_leases_total", "Runs that found out that they had been taken over.", func(s application.RunnerStats) float64 { return float64(s.Lost) }),
 }
 
 var outboundMetrics = []observe.Metric[outbound.Stats]{

@@ -93,11 +93,13 @@ func (a *app) startCore() (stop func()) {
 	hints := a.start("hints", a.hints.Run)
 	courier := a.start("courier", a.courier.Run)
 	notices := a.start("notifications", a.notices.Run)
+	runner := a.start("bots", a.runner.Run)
 	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
 		sockets()
+		runner()
 		courier()
 		notices()
 		presence()
@@ -133,10 +135,18 @@ func (a *app) stop(l *listeners, stopCore func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	requestsDone := l.shutdown(ctx, a.log)
+	a.drainBots(ctx, patience/2)
 	a.delivery.Flush(ctx)
 	a.sockets.Drain(ctx, patience)
 	requestsDone()
 	stopCore()
+}
+
+// drainBots lets answers under way come to their end while there are sockets to see them.
+func (a *app) drainBots(ctx context.Context, patience time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	a.runner.Drain(ctx)
 }
 
 // forceExitLater ends the process when stopping, the store included, takes longer than was allowed. Everything

@@ -44,7 +44,7 @@ var settings = []setting{
 	{name: "OUTBOUND_ALLOW", help: "private addresses that may be called: llm=host-or-cidr[:port] or webhook=…, comma-separated",
 		set: setOutboundAllow},
 	{name: "BOT_KEY_ENVS", help: "variables with provider keys that bots may use: NAME=https://host, comma-separated",
-		later: true, set: setBotKeyEnvs},
+		set: setBotKeyEnvs},
 	{name: "DEFAULT_RATE_LIMIT", value: "100", help: "calls a second for each tenant that has no rate_limit of its own, 0 = unlimited",
 		set: integer(func(c *Config) *int { return &c.DefaultRateLimit }, 0, 1_000_000)},
 	{name: "RETRY_MAX_ATTEMPTS", value: "5", help: "attempts of a delivery, the first included",

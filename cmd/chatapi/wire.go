@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
+	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
@@ -55,6 +56,7 @@ var (
 	tokenSet    = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
 	outboundSet = wire.NewSet(
 		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)),
+		wire.Bind(new(ports.StreamOpener), new(*outbound.Client)), llm.New, wire.Bind(new(ports.LLM), new(*llm.Client)),
 	)
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
@@ -63,6 +65,7 @@ var (
 		application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints,
 		application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
 		application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
+		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots,
 		wire.Bind(new(application.Sockets), new(*application.Fanout)),
 		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
@@ -71,7 +74,7 @@ var (
 		newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New,
 		newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)),
 		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
-			"Notifications", "Subscriptions", "Limits", "Prober", "IDs", "Logger", "Config"),
+			"Notifications", "Subscriptions", "Bots", "Limits", "Prober", "IDs", "Logger", "Config"),
 		wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

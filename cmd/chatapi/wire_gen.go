@@ -10,6 +10,7 @@ import (
 	"context"
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
+	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
@@ -68,7 +69,26 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	notifications := application.NewNotifications(store, store, iDs, clock, courier, log)
 	registry := newRegistry()
 	appender := newAppender(store, registry)
-	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier)
+	llmClient := llm.New(client)
+	runnerConfig := newRunnerConfig(cfg)
+	runnerDeps := application.RunnerDeps{
+		Outbox:  store,
+		Log:     appender,
+		Store:   store,
+		Tenants: identity,
+		LLM:     llmClient,
+		Courier: courier,
+		Encoder: webhookEncoder,
+		Sealer:  sealer,
+		Bus:     bus,
+		IDs:     iDs,
+		Clock:   clock,
+		Usage:   usage,
+		Logger:  log,
+		Config:  runnerConfig,
+	}
+	runner := application.NewRunner(runnerDeps)
+	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier, runner)
 	limiter := inproc.NewLimiter()
 	limitsConfig := newLimitsConfig(cfg)
 	limits := application.NewLimits(limiter, identity, usage, limitsConfig)
@@ -90,6 +110,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	users := application.NewUsers(store)
 	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
 	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
+	bots := application.NewBots(store, client, sealer, iDs, clock, runner)
 	httpapiConfig := newRESTConfig(cfg)
 	httpapiDeps := httpapi.Deps{
 		Identity:      identity,
@@ -102,6 +123,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		DeadLetters:   deadLetters,
 		Notifications: notifications,
 		Subscriptions: subscriptions,
+		Bots:          bots,
 		Limits:        limits,
 		Prober:        store,
 		IDs:           iDs,
@@ -117,7 +139,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Clock:   clock,
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
-	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, courier, client, log)
+	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, courier, runner, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
@@ -131,6 +153,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		usage:    usage,
 		courier:  courier,
 		notices:  notifications,
+		runner:   runner,
 		upkeep:   upkeep,
 		sockets:  handler,
 		draining: mainDrainFlag,
@@ -156,14 +179,15 @@ var (
 	secretsSet  = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
 	tokenSet    = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
 	outboundSet = wire.NewSet(
-		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)),
+		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)), wire.Bind(new(ports.StreamOpener), new(*outbound.Client)), llm.New, wire.Bind(new(ports.LLM), new(*llm.Client)),
 	)
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
+		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
-		"Notifications", "Subscriptions", "Limits", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
+		"Notifications", "Subscriptions", "Bots", "Limits", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

@@ -39,6 +39,7 @@ const (
 	changeSeen
 	changeKinds
 	changeRemoveRoom // more seldom than the others
+	changeHandoff
 )
 
 // plan is one to four changes of any kind.
@@ -75,6 +76,8 @@ func (w *walker) newChange(kind int) change {
 	}
 	if c.kind == changeRoom && w.rand.IntN(8) == 0 {
 		c.kind = changeRemoveRoom
+	} else if c.kind == changeRoom && w.rand.IntN(2) == 0 {
+		c.kind = changeHandoff
 	}
 	return c
 }
@@ -160,6 +163,8 @@ func (c change) do(tx ports.Tx) (any, error) {
 		return tx.UpdateRoom(c.room, c.at)
 	case changeRemoveRoom:
 		return nil, tx.RemoveRoom(c.room.ID, c.at)
+	case changeHandoff:
+		return tx.SetHandoff(c.room.ID, c.handoff(), c.at)
 	case changeEdit:
 		return c.doEdit(tx)
 	case changeDelete:
@@ -168,6 +173,17 @@ func (c change) do(tx ports.Tx) (any, error) {
 		return nil, tx.PutUser(c.profile)
 	}
 	return nil, tx.SawUsers([]domain.UserID{c.user, "nobody"}, c.at)
+}
+
+// handoff is to the bots, to people, or to one of them.
+func (c change) handoff() domain.Handoff {
+	switch {
+	case c.confirm:
+		return byBots
+	case c.role == domain.RoleAdmin:
+		return domain.Handoff{Mode: domain.HandoffHuman, Assignee: c.user}
+	}
+	return domain.Handoff{Mode: domain.HandoffHuman}
 }
 
 func (c change) doEdit(tx ports.Tx) (domain.Message, error) {
@@ -234,6 +250,8 @@ func (w *walker) apply(c change) (any, error) {
 		return w.model.read(r, c.user, c.seq)
 	case changeRoom:
 		return w.model.update(r, c.room.Name, c.room.Metadata, c.at)
+	case changeHandoff:
+		return w.model.handOff(r, c.handoff(), c.at)
 	case changeEdit:
 		return w.model.edit(r, c.seq, c.edit, c.at)
 	case changeDelete:

@@ -57,7 +57,7 @@ func writeEverything(tx ports.Tx, room domain.RoomID, made domain.Room, members 
 	_, err = tx.Expand(everyNotification, page)
 	errs = append(errs, err)
 	_, err = tx.SettleNotice("ann", everyNotification)
-	errs = append(errs, err, tx.RemoveSubscription(everySubscription))
+	errs = append(errs, err, tx.RemoveSubscription(everySubscription), botsOfEverything(tx, room, at))
 	_, err = tx.UpdateRoom(domain.Room{ID: room, Name: ptr("ghosts"), Metadata: []byte(`{"g":1}`)}, at)
 	return errors.Join(append(errs, err, tx.RemoveRoom(room, at))...)
 }
@@ -93,6 +93,7 @@ func (f *fixture) dump(users ...domain.UserID) []string {
 			d.line("dead letter", letter)
 		}
 		d.notifications()
+		d.bots()
 		lines = d.lines
 		return errors.Join(d.errs...)
 	})
@@ -154,6 +155,7 @@ func (d *dumper) room(id domain.RoomID) {
 	for _, e := range events {
 		d.line("event", e)
 	}
+	d.botsOf(id)
 }
 
 func (d *dumper) user(user domain.UserID, now time.Time) {

@@ -105,7 +105,9 @@ func (f *fixture) newRoom(kind domain.RoomType, users ...domain.UserID) (domain.
 	if len(users) > 0 && kind != domain.RoomDM {
 		members[0].Role = domain.RoleAdmin
 	}
-	return domain.Room{ID: f.newRoomID(), Type: kind, FirstSeq: 1, Members: int64(len(users)), CreatedAt: now}, members
+	return domain.Room{
+		ID: f.newRoomID(), Type: kind, FirstSeq: 1, Members: int64(len(users)), Handoff: byBots, CreatedAt: now,
+	}, members
 }
 
 // group stores a group of users.

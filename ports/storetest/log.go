@@ -41,6 +41,8 @@ func (f *fixture) story() domain.Room {
 	f.edit(room.ID, 1, "edited, too")
 	f.delete(room.ID, 6)
 	f.edit(room.ID, 7, "edited twice")
+	f.handOver(room.ID, "cid")
+	f.handBack(room.ID)
 	return f.rename(room.ID, "the end")
 }
 
@@ -51,7 +53,7 @@ var storyKinds = []domain.EventKind{
 	domain.EventMemberAdded, domain.EventMemberAdded, domain.EventMessage, domain.EventMessage,
 	domain.EventMemberRemoved, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventMessage,
 	domain.EventMessageEdited, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventMessageEdited,
-	domain.EventRoomUpdated,
+	domain.EventHandoff, domain.EventHandoff, domain.EventRoomUpdated,
 }
 
 func logMergesInOrder(f *fixture) {
@@ -146,7 +148,7 @@ func minSeqLeavesOutMessages(f *fixture) {
 func isOutdated(e domain.Event, all []domain.Event) bool {
 	superseded := slices.ContainsFunc(all, func(later domain.Event) bool {
 		return later.Rev > e.Rev && (e.Member != nil && later.Member != nil && later.Member.User == e.Member.User ||
-			e.Kind == domain.EventRoomUpdated && later.Kind == e.Kind)
+			e.State != nil && later.Kind == e.Kind)
 	})
 	switch e.Kind {
 	case domain.EventMessageEdited, domain.EventMessageDeleted:
@@ -155,7 +157,7 @@ func isOutdated(e domain.Event, all []domain.Event) bool {
 		return !e.Member.IsActive() || e.Member.JoinedRev != e.Rev-1
 	case domain.EventMemberRemoved:
 		return e.Member.IsActive() || e.Member.LeftRev != e.Rev
-	case domain.EventMemberUpdated, domain.EventRoomUpdated:
+	case domain.EventMemberUpdated, domain.EventRoomUpdated, domain.EventHandoff:
 		return superseded
 	}
 	return false

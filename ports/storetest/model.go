@@ -166,10 +166,18 @@ func (m *model) setRole(r *modelRoom, user domain.UserID, role domain.Role, at t
 	return *now, nil
 }
 
-// update, removeRoom, change and read are the other writers.
+// update, handOff, removeRoom, change and read are the other writers.
 func (m *model) update(r *modelRoom, name *string, metadata []byte, at time.Time) (domain.Room, error) {
 	r.Name, r.Metadata = name, metadata
 	r.step(modelEvent{kind: domain.EventRoomUpdated, at: at})
+	return r.Room, nil
+}
+
+func (m *model) handOff(r *modelRoom, h domain.Handoff, at time.Time) (domain.Room, error) {
+	if r.Handoff = h; h.Assignee != "" {
+		m.meet(h.Assignee)
+	}
+	r.step(modelEvent{kind: domain.EventHandoff, at: at})
 	return r.Room, nil
 }
 

@@ -72,6 +72,9 @@ func (f *fixture) newJob(wait time.Duration) domain.Job {
 	} else {
 		job.Room, job.Message = f.newRoomID(), f.newMessageID()
 	}
+	if job.Lane == domain.LaneBot {
+		job.Bot = domain.BotID(f.newUUID())
+	}
 	return job
 }
 

@@ -204,6 +204,7 @@ type follower struct {
 	Members  map[domain.UserID]domain.Member
 	Name     *string
 	Metadata string
+	Handoff  domain.Handoff
 	Count    int64
 }
 
@@ -225,7 +226,7 @@ func (f *follower) apply(e domain.Event) {
 		m.ReadSeq = 0
 		f.Members[m.User], f.Count = m, e.Members
 	case e.State != nil:
-		f.Name, f.Metadata = e.State.Name, string(e.State.Metadata)
+		f.Name, f.Metadata, f.Handoff = e.State.Name, string(e.State.Metadata), e.State.Handoff
 		if e.Kind == domain.EventRoomCreated {
 			f.Count = e.Members
 		}

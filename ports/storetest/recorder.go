@@ -95,7 +95,7 @@ func oneTarget(e domain.Event) bool {
 		return message && !member && !state
 	case domain.EventMemberAdded, domain.EventMemberRemoved, domain.EventMemberUpdated:
 		return member && !message && !state
-	case domain.EventRoomCreated, domain.EventRoomUpdated, domain.EventRoomRemoved:
+	case domain.EventRoomCreated, domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventHandoff:
 		return state && !message && !member
 	}
 	return false

@@ -31,7 +31,8 @@ func aboutRooms() []trespass {
 		return slices.Contains([]string{
 			"RoomByKey", "Rooms", "Places", "Positions", "Idempotency", "User", "RoomMates", "SmallRooms", "SawUsers",
 			"DeadLetters", "TakeDeadLetter", "WaitingJobs", "Notification", "KnownNotifications", "Notices", "LastNotice", "Expand", "AddRecipient", "SettleNotice",
-			"Subscription", "Subscriptions", "RemoveSubscription",
+			"Subscription", "Subscriptions", "RemoveSubscription", "Bot", "Bots", "UpdateBot", "RemoveBot", "OpenStream", "KeepStream",
+			"EndStream",
 		}, x.method)
 	})
 }

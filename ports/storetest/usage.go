@@ -32,9 +32,9 @@ func (f *fixture) usage(limit int) []domain.Usage {
 func usageAddsUp(f *fixture) {
 	other := f.newTenant("second")
 	equalList(f.t, "usage at first", f.usage(page), nil)
-	jan := domain.Usage{Month: "2026-01", Messages: 1, Requests: 20, RateLimited: 300, Sockets: 4000}
-	dec := domain.Usage{Month: "2025-12", Messages: 1 << 40, Requests: 1}
-	feb := domain.Usage{Month: "2026-02", Sockets: 1}
+	jan := domain.Usage{Month: "2026-01", Messages: 1, Requests: 20, RateLimited: 300, Sockets: 4000, Tokens: 50_000}
+	dec := domain.Usage{Month: "2025-12", Messages: 1 << 40, Requests: 1, Tokens: 1 << 41}
+	feb := domain.Usage{Month: "2026-02", Sockets: 1, Tokens: 1}
 	for range 3 {
 		f.use(map[domain.TenantID]domain.Usage{f.tenant: jan, other.tenant: feb})
 	}

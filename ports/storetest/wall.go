@@ -33,6 +33,10 @@ type aim struct {
 
 	notification domain.NotificationID
 	subscription domain.SubscriptionID
+
+	bot    domain.BotID
+	stream domain.MessageID
+	hold   domain.Hold
 }
 
 // trespass is one method of ports.Tx, called with ids from outside the tenant. The answer is compared, never used.
@@ -134,6 +138,30 @@ var trespasses = []trespass{
 	{"SawUsers", func(f *fixture, tx ports.Tx, to aim) (any, error) {
 		return nil, tx.SawUsers([]domain.UserID{to.user}, f.now().Add(time.Hour))
 	}, true},
+	{"SetHandoff", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.SetHandoff(to.room, domain.Handoff{Mode: domain.HandoffHuman}, f.now())
+	}, false},
+	{"Bot", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Bot(to.bot) }, false},
+	{"Bots", func(_ *fixture, tx ports.Tx, _ aim) (any, error) { return tx.Bots(0, page) }, true},
+	{"RoomBots", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.RoomBots(to.room) }, false},
+	{"Stream", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Stream(to.room, to.stream) }, false},
+	{"StreamOf", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		s, ok, err := tx.StreamOf(to.room, to.bot)
+		return []any{s, ok}, err
+	}, false},
+	{"BotReplies", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.BotReplies(to.room, time.Time{}, page)
+	}, false},
+	{"UpdateBot", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		return nil, tx.UpdateBot(domain.Bot{ID: to.bot, Name: "theirs"})
+	}, false},
+	{"RemoveBot", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return nil, tx.RemoveBot(to.bot) }, false},
+	{"OpenStream", func(f *fixture, tx ports.Tx, to aim) (any, error) {
+		return tx.OpenStream(to.hold, domain.Stream{Message: to.stream, Room: to.room, Bot: to.bot, Attempt: 9, Text: "theirs", StartedAt: f.now()})
+	}, true},
+	{"KeepStream", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.KeepStream(to.hold, to.stream, "theirs") }, true},
+	{"EndStream", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return nil, tx.EndStream(to.hold, to.stream) }, true},
+	{"StopStream", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return nil, tx.StopStream(to.room, to.stream) }, false},
 	{"RaiseMark", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.RaiseMark(to.room, to.user, "phone", domain.Mark{DeliveredSeq: 2})
 	}, false},
@@ -143,7 +171,7 @@ var trespasses = []trespass{
 // and roomOfAnotherTenant the room that AddNotification may name.
 var nameless = []string{
 	"CreateRoom", "SeeDevice", "PutUser", "Enqueue", "AddDeadLetter", "GrowDeadLetter", "KeepIdempotency",
-	"AddNotification", "AddSubscription",
+	"AddNotification", "AddSubscription", "AddBot",
 }
 
 func wallNamesEveryMethod(f *fixture) {
@@ -181,9 +209,9 @@ func (f *fixture) furnish() aim {
 		return errors.Join(err, tx.PutUser(domain.User{ID: "ann", Name: ptr("Ann")}), tx.SawUsers([]domain.UserID{"bob"}, at),
 			tx.KeepIdempotency(domain.Idempotency{User: "ann", Key: everyKey}, 201, "thing", at),
 			tx.Enqueue(everyJob(room.ID, at)), tx.AddDeadLetter(domain.DeadLetter{ID: everyLetter, Job: everyJob(room.ID, at), At: at}),
-			notifyEverything(tx, room.ID, at))
+			notifyEverything(tx, room.ID, at), tx.AddBot(everyBotValue(at)))
 	})
-	return to
+	return f.withStream(to)
 }
 
 // nothing is an aim at things that do not exist.
@@ -191,6 +219,7 @@ func (f *fixture) nothing() aim {
 	return aim{
 		room: f.newRoomID(), message: f.newMessageID(), unique: "dm:no:body", user: "nobody", key: [32]byte{9}, letter: domain.DeadLetterID(f.newUUID()),
 		notification: domain.NotificationID(f.newUUID()), subscription: domain.SubscriptionID(f.newUUID()),
+		bot: domain.BotID(f.newUUID()), stream: f.newMessageID(), hold: domain.Hold{Job: domain.JobID(f.newUUID()), Fence: 1},
 	}
 }
 

@@ -194,7 +194,7 @@ function list(direction, frame, text) {
 // brief is what stands on a frame's line: what an error or a message says, else the frame without its longest ids.
 function brief(frame, text) {
   if (frame.type === 'error') return `${frame.code}: ${frame.message}${frame.field ? ` (${frame.field})` : ''}`;
-  if (frame.sender_id) return `${frame.sender_id}: ${frame.content}${frame.redelivered ? ' (again)' : ''}`;
+  if (frame.sender_id && frame.content !== undefined) return `${frame.sender_id}: ${frame.content}${frame.redelivered ? ' (again)' : ''}`;
   if (frame.type === 'notification') return `${frame.topic}: ${JSON.stringify(frame.payload)}${frame.redelivered ? ' (again)' : ''}`;
   if (!frame.type) return text;
   const { type, room_id, message_id, ...rest } = frame;

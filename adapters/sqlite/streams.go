@@ -1,0 +1,158 @@
+package sqlite
+
+import (
+	"errors"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+const streamColumns = "message, bot, reply_to, attempt, started, body"
+
+func scanStream(r row) (s domain.Stream, err error) {
+	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
+	copy(s.Message[:], r.blob(0))
+	copy(s.Bot[:], r.blob(1))
+	copy(s.ReplyTo[:], r.blob(2))
+	s.Text, _, err = domain.DecodeBody(r.blob(5))
+	return s, err
+}
+
+// Stream implements ports.BotReader.
+func (r *reader) Stream(room domain.RoomID, message domain.MessageID) (domain.Stream, error) {
+	s, found, err := r.stream(room, "message = ? AND room = ?", message[:])
+	if err == nil && !found {
+		err = domain.ErrMessageNotFound
+	}
+	return s, err
+}
+
+// StreamOf implements ports.BotReader.
+func (r *reader) StreamOf(room domain.RoomID, bot domain.BotID) (s domain.Stream, ok bool, err error) {
+	return r.stream(room, "bot = ? AND room = ?", bot[:])
+}
+
+// stream finds the only one of a condition, whose last parameter is the room's number.
+func (r *reader) stream(id domain.RoomID, where string, value []byte) (s domain.Stream, found bool, err error) {
+	if err := r.source.ready(); err != nil {
+		return domain.Stream{}, false, err
+	}
+	room, err := r.source.room(id)
+	if err != nil {
+		return domain.Stream{}, false, err
+	}
+	var broken error
+	found, err = r.conn.first("SELECT "+streamColumns+" FROM streams WHERE "+where, args(value, room.number),
+		func(row row) { s, broken = scanStream(row) })
+	if err == nil {
+		err = broken
+	}
+	if err != nil || !found {
+		return domain.Stream{}, false, err
+	}
+	s.Room = id
+	return s, true, nil
+}
+
+// errSecondStream is an answer that begins while the run has another one on its way.
+var errSecondStream = errors.New("sqlite: a bot has one answer on its way in a room at most")
+
+// OpenStream implements ports.StreamWriter. Of an answer that begins anew it stays noted that it is to be stopped.
+func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, error) {
+	if err := t.ready(); err != nil {
+		return ports.StreamNote{}, err
+	}
+	of, err := t.held(hold)
+	if err == nil && of != (run{s.Room, s.Bot}) {
+		err = domain.ErrLeaseLost
+	}
+	if err != nil {
+		return ports.StreamNote{}, err
+	}
+	r, note, err := t.noteOf(of)
+	if err != nil || r == nil {
+		return note, err
+	}
+	w := t.w
+	w.body = domain.EncodeBody(w.body[:0], s.Text, nil)
+	stored := false
+	err = t.returning(`INSERT INTO streams (message, tenant, room, bot, job, reply_to, attempt, stopped, started, body)
+		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (room, bot) DO UPDATE
+		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
+		WHERE message = excluded.message RETURNING stopped`,
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt), w.body),
+		func(row row) error {
+			stored, note.Stopped = true, row.int(0) != 0
+			return nil
+		})
+	if err == nil && !stored {
+		err = errSecondStream
+	}
+	return note, err
+}
+
+// KeepStream implements ports.StreamWriter.
+func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string) (ports.StreamNote, error) {
+	if err := t.ready(); err != nil {
+		return ports.StreamNote{}, err
+	}
+	of, err := t.held(hold)
+	if err != nil {
+		return ports.StreamNote{}, err
+	}
+	r, note, err := t.noteOf(of)
+	if err != nil || r == nil {
+		return note, err
+	}
+	w := t.w
+	w.body = domain.EncodeBody(w.body[:0], text, nil)
+	found := false
+	err = t.returning("UPDATE streams SET body = ? WHERE message = ? AND tenant = ? AND job = ? RETURNING stopped",
+		args(w.body, message[:], t.tenant, hold.Job[:]), func(row row) error {
+			found, note.Stopped = true, row.int(0) != 0
+			return nil
+		})
+	if err == nil && !found {
+		err = domain.ErrMessageNotFound
+	}
+	return note, err
+}
+
+// noteOf is what a run must know of its room, which is nil when it is gone.
+func (t *tx) noteOf(of run) (*room, ports.StreamNote, error) {
+	r, member, err := t.access(of.room, of.bot.User())
+	if errors.Is(err, domain.ErrRoomNotFound) {
+		return nil, ports.StreamNote{Removed: true}, nil
+	}
+	if err != nil {
+		return nil, ports.StreamNote{}, err
+	}
+	return r, ports.StreamNote{Human: r.Handoff.IsHuman(), Removed: !member.IsActive()}, nil
+}
+
+// EndStream implements ports.StreamWriter.
+func (t *tx) EndStream(hold domain.Hold, message domain.MessageID) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if _, err := t.held(hold); err != nil {
+		return err
+	}
+	return t.answered(hold, message)
+}
+
+// StopStream implements ports.StreamWriter.
+func (t *tx) StopStream(id domain.RoomID, message domain.MessageID) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	r, err := t.room(id)
+	if err != nil {
+		return err
+	}
+	n, err := t.remove("UPDATE streams SET stopped = 1 WHERE message = ? AND room = ?", message[:], r.number)
+	if err == nil && n == 0 {
+		err = domain.ErrMessageNotFound
+	}
+	return err
+}

@@ -1,0 +1,130 @@
+package application
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// line is a lane of calls that the courier makes.
+type line struct {
+	*lane
+	c        *Courier
+	prepare  func(ctx context.Context, now *call) error
+	counters courierCounters
+
+	mu      sync.Mutex
+	resting map[domain.TenantID]rest
+}
+
+// rest is a tenant's webhook that takes no call now.
+type rest struct {
+	until time.Time // monotonic
+	url   string    // another one need not rest
+}
+
+const lineRest = 5 * time.Minute // of an endpoint at most, before it is tried again
+
+func newLine(c *Courier, name domain.Lane, perTenant int, prepare func(context.Context, *call) error) *line {
+	l := &line{c: c, prepare: prepare, resting: map[domain.TenantID]rest{}}
+	l.lane = newLane(c.outbox, name, laneConfig{
+		Workers: c.cfg.Workers, PerTenant: perTenant, Lease: c.cfg.Lease, Life: domain.JobLife, Idle: c.cfg.Idle,
+	}, c.log, l.carry)
+	l.except = l.atRest
+	return l
+}
+
+// atRest are the tenants whose webhook takes no call now, and how long it is until the first has rested.
+func (l *line) atRest(ctx context.Context) (except []domain.TenantID, wait time.Duration) {
+	l.mu.Lock()
+	resting := maps.Clone(l.resting)
+	l.mu.Unlock()
+	wait = l.c.cfg.Idle
+	for id, r := range resting {
+		left := time.Until(r.until)
+		tenant, err := l.c.tenants.Tenant(ctx, id)
+		if left <= 0 || err == nil && l.c.Webhook(tenant) != r.url {
+			l.wakes(id, r)
+			continue
+		}
+		except, wait = append(except, id), min(wait, left)
+	}
+	return except, wait
+}
+
+// wakes ends a tenant's rest, unless it has begun another one meanwhile.
+func (l *line) wakes(tenant domain.TenantID, r rest) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.resting[tenant] == r {
+		delete(l.resting, tenant)
+	}
+}
+
+// restFor lets a tenant's webhook be, whatever else waits for it.
+func (l *line) restFor(tenant domain.TenantID, url string, pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.resting[tenant] = rest{time.Now().Add(min(pause, lineRest)), url}
+}
+
+// carry makes one call and settles it. A failure of the store leaves the claim to its lease: the call is made again then.
+func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) {
+	now := &call{claim: claim, claimed: claimed}
+	s, err := l.attempt(ctx, now)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.c.log.Error("outbox job not done", "error", err, "job", claim.ID.String(), "lane", l.name)
+		}
+		return
+	}
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	lost, err := l.c.outbox.Settle(settling, []ports.Settlement{s})
+	if err != nil {
+		l.c.log.Error("outcome of an outbox job not kept", "error", err, "job", claim.ID.String(), "lane", l.name)
+	}
+	l.counters.lost.Add(int64(len(lost)))
+	if err := l.c.heed(ctx, l, now); err != nil {
+		l.c.log.Error("endpoint not disabled", "error", err, "tenant", string(claim.Tenant), "lane", l.name)
+	}
+}
+
+// attempt makes the job's present call, if there is anybody to be told, and says what becomes of the job.
+func (l *line) attempt(ctx context.Context, now *call) (ports.Settlement, error) {
+	done := ports.Settlement{Claim: now.claim}
+	if err := l.prepare(ctx, now); err != nil || now.over {
+		return done, err
+	}
+	if now.nobody {
+		done.Again = now.next(now.claim.Job, l.c.clock.Now())
+		return done, nil
+	}
+	now.outcome = l.make(ctx, now)
+	return l.judge(now, now.outcome), nil
+}
+
+// make sends the call, unless it is too old, or nobody is there to receive it, or it cannot be signed.
+func (l *line) make(ctx context.Context, now *call) ports.Outcome {
+	if now.url == "" { // the receiver has said since that it wants no more
+		return ports.Outcome{Result: ports.Gone, Cause: ports.StatusCause(statusGone)}
+	}
+	if now.age() >= domain.JobLife {
+		return ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit}
+	}
+	secrets, err := l.c.secrets(now.tenant)
+	if err != nil {
+		l.c.log.Error("webhook secret not usable", "error", err, "tenant", string(now.claim.Tenant))
+		return ports.Outcome{Result: ports.Permanent, Cause: ports.CauseSecret}
+	}
+	outcome := l.c.sender.Send(ctx, ports.Attempt{
+		Endpoint: now.endpoint, URL: now.url, ID: webhookID(now.claim.Job), Timestamp: l.c.clock.Now(), Body: now.body(),
+		Secrets: secrets, Timeout: courierTimeout,
+	})
+	l.counters.count(outcome)
+	return outcome
+}
