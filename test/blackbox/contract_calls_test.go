@@ -99,6 +99,33 @@ var calls = []call{
 	{"delete once more", "DELETE /rooms/{group}/messages/{deleted}", ``, by(204, 204, 204, 403, 404), nil, ""},
 	{"delete no message", "DELETE /rooms/{group}/messages/{no_message}", ``, by(404, 404, 404, 403, 404), nil, ""},
 
+	{"make a bot", "POST /bots", newBotBody, by(201, 403, 403, 403, 403), nil, ""},
+	{"make a bot of nothing", "POST /bots", `{}`, by(400, 403, 403, 403, 403), nil, "name"},
+	{"make a bot that calls the server's own network", "POST /bots", `{"name":"n","llm_base_url":"https://10.0.0.1/","model":"m"}`, by(400, 403, 403, 403, 403), nil, "llm_base_url"},
+	{"make a bot of the server's secrets", "POST /bots", `{"name":"n","llm_base_url":"https://llm.example.com/","model":"m","llm_api_key_env":"JWT_SECRET"}`, by(400, 403, 403, 403, 403), nil, "llm_api_key_env"},
+	{"list bots", "GET /bots", ``, by(200, 403, 403, 403, 403), nil, ""},
+	{"read a bot", "GET /bots/{bot}", ``, by(200, 403, 403, 403, 403), nil, ""},
+	{"read no bot", "GET /bots/{no_bot}", ``, by(404, 403, 403, 403, 403), nil, ""},
+	{"change a bot", "PATCH /bots/{bot}", `{"model":"another","temperature":1}`, by(200, 403, 403, 403, 403), nil, ""},
+	{"take a bot's name", "PATCH /bots/{bot}", `{"name":null}`, by(400, 403, 403, 403, 403), nil, "name"},
+	{"change no bot", "PATCH /bots/{no_bot}", `{}`, by(404, 403, 403, 403, 403), nil, ""},
+	{"remove a bot", "DELETE /bots/{bot}", ``, by(204, 403, 403, 403, 403), nil, ""},
+	{"remove no bot", "DELETE /bots/{no_bot}", ``, by(404, 403, 403, 403, 403), nil, ""},
+	{"add a bot", "POST /rooms/{group}/members", `{"user_id":"{bot}"}`, by(204, 204, 403, 403, 404), gains("member.added"), ""},
+	{"add no bot", "POST /rooms/{group}/members", `{"user_ids":["dave","{no_bot}"]}`, by(400, 400, 403, 403, 404), nil, "user_ids"},
+	{"make a room with a bot", "POST /rooms", `{"type":"group","members":["bob","{bot}"]}`, by(201, 201, 201, 201, 400), nil, "members"},
+	{"make a room with no bot", "POST /rooms", `{"type":"group","members":["bob","{no_bot}"]}`, by(400, 400, 400, 400, 400), nil, "members"},
+	{"hand a room over", "PUT /rooms/{group}/handoff", `{"mode":"human"}`, by(200, 200, 403, 403, 404), gains("room.handoff"), ""},
+	{"hand a room over to a member", "PUT /rooms/{channel}/handoff", `{"mode":"human","assignee":"bob"}`, by(200, 200, 403, 403, 404), gains("room.handoff"), ""},
+	{"hand a room over to who is none", "PUT /rooms/{group}/handoff", `{"mode":"human","assignee":"dave"}`, by(200, 200, 403, 403, 404), gains("member.added", "room.handoff"), ""},
+	{"hand back what is the bots'", "PUT /rooms/{group}/handoff", `{"mode":"bot"}`, by(200, 200, 403, 403, 404), nil, ""},
+	{"hand a room over to nobody knows whom", "PUT /rooms/{group}/handoff", `{}`, by(400, 400, 0, 0, 0), nil, "mode"},
+	{"hand a room over to a bot", "PUT /rooms/{group}/handoff", `{"mode":"human","assignee":"{bot}"}`, by(400, 400, 0, 0, 0), nil, "assignee"},
+	{"hand no room over", "PUT /rooms/{no_room}/handoff", `{"mode":"human"}`, by(404, 404, 404, 404, 404), nil, ""},
+	{"stop what is no answer", "POST /rooms/{group}/messages/{of_alice}/stop", ``, by(204, 204, 204, 403, 404), nil, ""},
+	{"stop nothing", "POST /rooms/{group}/messages/{no_message}/stop", ``, by(404, 404, 404, 403, 404), nil, ""},
+	{"stop nowhere", "POST /rooms/{no_room}/messages/{no_message}/stop", ``, by(404, 404, 404, 404, 404), nil, ""},
+
 	{"ack", "POST /acks", `{"room_id":"{group}","seq":1,"x":"{of_bob}"}`, by(401, 200, 200, 403, 404), nil, ""},
 	{"ack of a device", "POST /acks", `{"room_id":"{group}","seq":0,"device_id":"phone"}`, by(401, 200, 200, 403, 404), nil, ""},
 	{"ack what is not there", "POST /acks", `{"room_id":"{group}","seq":99}`, by(401, 400, 400, 403, 404), nil, "seq"},
@@ -153,6 +180,9 @@ func by(backend, admin, member, stranger, foreign int) [actors]int {
 }
 
 func gains(events ...string) []string { return events }
+
+// newBotBody is a bot that is never made to speak.
+const newBotBody = `{"name":"Ada","llm_base_url":"https://llm.example.com/v1","model":"m"}`
 
 // notifyBody is a notification for targets.
 func notifyBody(targets string) string {

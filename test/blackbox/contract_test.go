@@ -99,12 +99,15 @@ const (
 	noMessage = "msg_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
 	noSub     = "sub_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
 	noLetter  = "dead_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
+	noBot     = "bot_0190a1b2-c3d4-7e5f-8a6b-0c1d2e3f4a5b"
 )
 
 // set makes what a line names in braces, anew for each actor, and returns the ids by name.
 func (g *stage) set(t *testing.T, line string) map[string]string {
 	t.Helper()
-	ids := map[string]string{"{no_room}": noRoom, "{no_message}": noMessage, "{no_sub}": noSub, "{no_letter}": noLetter}
+	ids := map[string]string{
+		"{no_room}": noRoom, "{no_message}": noMessage, "{no_sub}": noSub, "{no_letter}": noLetter, "{no_bot}": noBot,
+	}
 	for _, kind := range []string{"group", "channel"} {
 		if strings.Contains(line, "{"+kind+"}") {
 			ids["{"+kind+"}"] = harness.Must(g.alice.CreateRoom(kind, "bob", "carol"))(t).RoomID
@@ -115,6 +118,11 @@ func (g *stage) set(t *testing.T, line string) map[string]string {
 		res := harness.Must(g.alice.Do(t.Context(), http.MethodPost, "/rooms?if_exists=return", `{"type":"dm","members":["alice","bob"]}`))(t)
 		harness.Check(t, res.Decode(&dm))
 		ids["{dm}"] = dm.RoomID
+	}
+	if strings.Contains(line, "{bot}") {
+		var made bot
+		harness.Must(g.tenant.Backend().Call(http.MethodPost, "/bots", newBotBody, http.StatusCreated, &made))(t)
+		ids["{bot}"] = made.ID
 	}
 	if strings.Contains(line, "{sub_of_bob}") {
 		var made struct{ ID string }

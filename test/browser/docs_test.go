@@ -42,14 +42,9 @@ func TestThePageOfTheSocketsConnectsTwoUsers(t *testing.T) {
 // play runs a scenario in Chromium against a server of its own. The pictures it takes stay for a look at them.
 func play(t *testing.T, scenario string) {
 	t.Helper()
-	chromium, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Fatalf("%v: `make tools` installs it", err)
-	}
+	chromium, shots := equipment(t)
 	s := harness.Start(t, harness.Options{})
 	tenant := harness.Must(s.NewTenant(t.Name()))(t)
-	shots := harness.Must(os.MkdirTemp("", "chatapi-shots-"))(t) //nolint:usetesting // to be looked at after the test
-	t.Logf("pictures of the pages: %s", shots)
 	with := given{
 		Base: s.Base, Key: tenant.Key, User: "alice", Peer: "bob", Content: harness.Body("Hello, Bob"),
 		Room:     harness.Must(tenant.User("alice").CreateRoom("group", "bob"))(t).RoomID,
@@ -57,6 +52,18 @@ func play(t *testing.T, scenario string) {
 		Chromium: chromium, Shots: shots,
 	}
 	node(t, scenario, with)
+}
+
+// equipment is the browser and a folder for the pictures it takes.
+func equipment(t *testing.T) (chromium, shots string) {
+	t.Helper()
+	chromium, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v: `make tools` installs it", err)
+	}
+	shots = harness.Must(os.MkdirTemp("", "chatapi-shots-"))(t) //nolint:usetesting // to be looked at after the test
+	t.Logf("pictures of the pages: %s", shots)
+	return chromium, shots
 }
 
 // node runs a script of testdata with a value as JSON on its standard input.

@@ -53,6 +53,8 @@ var rules = map[string]rule{
 		"github.com/go-json-experiment/json"}},
 	"adapters/secrets": {own: []string{"domain", "ports"}},
 	"adapters/observe": {own: []string{"domain", "ports"}, external: []string{"github.com/prometheus/client_golang"}},
+	"examples":         {external: []string{"github.com/gorilla/websocket", "github.com/standard-webhooks/standard-webhooks"}},
+	"adapters/llm":     {own: []string{"domain", "ports"}, external: []string{"github.com/tmaxmax/go-sse", "github.com/go-json-experiment/json"}},
 	"adapters/outbound": {own: []string{"domain", "ports"}, external: []string{"github.com/sony/gobreaker/v2",
 		"github.com/standard-webhooks/standard-webhooks"}},
 	"adapters/httpapi": {own: []string{"domain", "ports", "application", "api"},

@@ -1,8 +1,9 @@
 // Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
 // fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; what one must not notice of another: a
-// flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence; and delivery:
-// notifications, redelivery, members who are away. Beside each figure stand its target and, from the same run, the floors
-// of the machine: a bare write(2) to a thousand sockets, a bare fdatasync. Ratios compare two measurements of one run.
+// flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence; delivery:
+// notifications, redelivery, members who are away; and the answers of bots. Beside each figure stand its target and, from
+// the same run, the floors of the machine: a bare write(2) to a thousand sockets, a bare fdatasync. Ratios compare two
+// measurements of one run.
 //
 // The generator shares the machine with the server. It therefore sends frames that were encoded beforehand, looks for
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
@@ -61,6 +62,7 @@ var workloads = []struct {
 	{"notify", (*bench).notify},
 	{"redelivery", (*bench).redelivery},
 	{"offline", (*bench).offline},
+	{"bots", (*bench).bots},
 }
 
 func main() {

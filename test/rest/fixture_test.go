@@ -17,6 +17,7 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
+	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
@@ -25,12 +26,14 @@ import (
 	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 	"github.com/chatapi/chatapi/test/harness"
 )
 
 const (
 	masterKey = "master-key-of-the-tests-0123456789"
 	jwtSecret = "jwt-secret-of-the-tests-0123456789"
+	lentKey   = "model-key-of-the-tests-0123456789" // of the operator's, to bots
 )
 
 // fixture is a server of its own, with one tenant and its API key.
@@ -59,7 +62,7 @@ type option func(*httpapi.Deps)
 func newFixture(t *testing.T, options ...option) *fixture {
 	t.Helper()
 	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence(), settled: make(chan struct{}, 100)}
-	f.canary = harness.NewCanary(masterKey, jwtSecret)
+	f.canary = harness.NewCanary(masterKey, jwtSecret, lentKey)
 	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, o := range options {
 		o(&f.deps)
@@ -106,9 +109,15 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 			Retry: domain.Retry{Max: domain.DefaultRetryMax, Interval: domain.DefaultRetryInterval}, Idle: time.Minute,
 		})
 	hints := application.NewHints(bus, frames, log)
+	runner := application.NewRunner(application.RunnerDeps{ // it makes no runs: nobody has it Run
+		Outbox: store, Log: store, Store: store, Tenants: identity, LLM: llm.New(places), Courier: f.courier, Encoder: httpapi.WebhookEncoder{},
+		Sealer: sealer, Bus: bus, IDs: ids, Clock: clock, Usage: usage, Logger: log, Config: application.RunnerConfig{
+			Keys: map[string]application.OperatorKey{"LENT_KEY": {Origin: "https://llm.example.com", Key: ports.NewSecret(lentKey)}},
+		},
+	})
 	return httpapi.Deps{
 		Identity:      identity,
-		Messaging:     application.NewMessaging(store, store, identity, ids, clock, f.courier),
+		Messaging:     application.NewMessaging(store, store, identity, ids, clock, f.courier, runner),
 		Rooms:         application.NewRooms(store, ids, clock, upkeep),
 		Delivery:      application.NewDelivery(store, hints, clock, log),
 		Users:         application.NewUsers(store),
@@ -117,6 +126,7 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		DeadLetters:   application.NewDeadLetters(store, identity, ids, clock, f.courier, hints, places),
 		Notifications: application.NewNotifications(store, store, ids, clock, f.courier, log),
 		Subscriptions: application.NewSubscriptions(store, places, ids, clock),
+		Bots:          application.NewBots(store, places, sealer, ids, clock, runner),
 		Limits:        application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
 		Prober:        store,
 		IDs:           ids,

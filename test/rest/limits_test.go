@@ -218,11 +218,15 @@ func TestATenantsLimitsAndUsageAreTold(t *testing.T) {
 	room := f.newRoom("alice")
 	f.newMessage("alice", room, "a")
 	got := f.operator().get("/admin/tenants/" + f.tenant).want(http.StatusOK).object()
-	if diff := cmp.Diff(map[string]any{"rate_limit": float64(defaultRate), "max_message_size": 16384.0, "max_live_keys": 5.0}, got["limits"]); diff != "" {
+	limits := map[string]any{
+		"rate_limit": float64(defaultRate), "max_message_size": 16384.0, "max_live_keys": 5.0,
+		"bot_limits": map[string]any{"concurrent_runs": 8.0, "replies_per_minute": 20.0, "tokens_per_month": 0.0},
+	}
+	if diff := cmp.Diff(limits, got["limits"]); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
 	}
 	want := map[string]any{"open_sockets": 2.0, "months": []any{map[string]any{
-		"month": time.Now().UTC().Format("2006-01"), "messages": 1.0, "requests": 2.0, "rate_limited": 0.0, "sockets": 0.0,
+		"month": time.Now().UTC().Format("2006-01"), "messages": 1.0, "requests": 2.0, "rate_limited": 0.0, "sockets": 0.0, "tokens": 0.0,
 	}}}
 	if diff := cmp.Diff(want, got["usage"]); diff != "" {
 		t.Errorf("usage (-want +got):\n%s", diff)

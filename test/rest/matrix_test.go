@@ -33,18 +33,26 @@ var calls = map[string][]call{
 	"POST /rooms/{room_id}/messages": {
 		{body: `{"content":"some text"}`, want: 201, backend: 401}, {body: `{"content":"some text","reply_to":"{reply_to}"}`, want: 201, backend: 401},
 	},
-	"GET /rooms/{room_id}/messages":                 {{want: 200}},
-	"GET /rooms/{room_id}/messages/{message_id}":    {{want: 200}},
-	"PUT /rooms/{room_id}/messages/{message_id}":    {{body: `{"content":"another text"}`, want: 200, backend: 401}},
-	"DELETE /rooms/{room_id}/messages/{message_id}": {{want: 204}},
-	"GET /rooms/{room_id}/changes":                  {{want: 200}},
-	"POST /rooms/{room_id}/read":                    {{body: `{"seq":1}`, want: 200, backend: 401}},
-	"POST /acks":                                    {{body: `{"room_id":"{room_id}","seq":1}`, want: 200, backend: 401}},
-	"PUT /users/{user_id}":                          {{body: `{"name":"n"}`, want: 403, backend: 200}},
-	"GET /users/{user_id}":                          {{want: 200}},
-	"GET /presence":                                 {{query: "user_ids=alice,{user_ids}", want: 200}},
-	"POST /ws/token":                                {{want: 200, backend: 401}},
-	"GET /webhook":                                  {{want: 403, backend: 404}},
+	"GET /rooms/{room_id}/messages":                    {{want: 200}},
+	"GET /rooms/{room_id}/messages/{message_id}":       {{want: 200}},
+	"PUT /rooms/{room_id}/messages/{message_id}":       {{body: `{"content":"another text"}`, want: 200, backend: 401}},
+	"DELETE /rooms/{room_id}/messages/{message_id}":    {{want: 204}},
+	"POST /rooms/{room_id}/messages/{message_id}/stop": {{want: 204}},
+	"PUT /rooms/{room_id}/handoff":                     {{body: `{"mode":"human","assignee":"{assignee}"}`, want: 200}},
+	"GET /rooms/{room_id}/changes":                     {{want: 200}},
+	"POST /rooms/{room_id}/read":                       {{body: `{"seq":1}`, want: 200, backend: 401}},
+	"POST /acks":                                       {{body: `{"room_id":"{room_id}","seq":1}`, want: 200, backend: 401}},
+	"PUT /users/{user_id}":                             {{body: `{"name":"n"}`, want: 403, backend: 200}},
+	"GET /users/{user_id}":                             {{want: 200}},
+	"GET /presence":                                    {{query: "user_ids=alice,{user_ids}", want: 200}},
+	"POST /ws/token":                                   {{want: 200, backend: 401}},
+	"GET /webhook":                                     {{want: 403, backend: 404}},
+
+	"POST /bots":            {{body: `{"name":"n","llm_base_url":"https://llm.example.com/v1","model":"m"}`, want: 403, backend: 201}},
+	"GET /bots":             {{want: 403, backend: 200}},
+	"GET /bots/{bot_id}":    {{want: 403, backend: 200}},
+	"PATCH /bots/{bot_id}":  {{body: `{"model":"another"}`, want: 403, backend: 200}},
+	"DELETE /bots/{bot_id}": {{want: 403, backend: 204}},
 
 	"POST /notify": {
 		{body: `{"topic":"t","payload":{},"targets":{"user_ids":["bob","{user_ids}"],"room_id":"{room_id}","topic_subscribers":true}}`, want: 403, backend: 202},
@@ -74,10 +82,13 @@ var calls = map[string][]call{
 var kinds = map[string]string{
 	"room_id": "room", "message_id": "message", "reply_to": "message", "user_id": "user", "user_ids": "user", "members": "user",
 	"tenant_id": "tenant", "key_id": "key", "kid": "kid", "id": "letter", "subscription_id": "subscription",
+	"bot_id": "bot", "assignee": "user",
 
 	"limit": "", "offset": "", "type": "", "scope": "", "device_id": "", "if_exists": "", "after_seq": "", "before_seq": "",
 	"after_rev": "", "name": "", "metadata": "", "role": "", "content": "", "meta": "", "client_id": "", "seq": "", "avatar_url": "",
-	"config": "", "topic": "", "payload": "", "topic_subscribers": "", "endpoint": "",
+	"config": "", "topic": "", "payload": "", "topic_subscribers": "", "endpoint": "", "mode": "", "provider": "", "llm_base_url": "",
+	"model": "", "llm_api_key": "", "llm_api_key_env": "", "webhook_url": "", "system_prompt": "", "context_messages": "",
+	"max_output_tokens": "", "temperature": "",
 }
 
 type call struct {
@@ -240,6 +251,7 @@ func newWall(t *testing.T) *wall {
 		"subscription": w.stranger.subscribe(`{"topic":"t"}`),
 	}
 	w.other, w.backdoor = other, w.anonymous().with("X-API-Key", key)
+	w.foreign["bot"] = w.backdoor.newBot("Spy")
 	w.before = w.foreignState()
 	return w
 }
@@ -263,6 +275,7 @@ func (w *wall) foreignState() string {
 	seen.Write(w.stranger.get("/users/victor").want(http.StatusOK).body)
 	seen.Write(w.backdoor.get("/admin/dead-letters").want(http.StatusOK).body)
 	seen.Write(w.backdoor.get("/subscriptions").want(http.StatusOK).body)
+	seen.Write(w.backdoor.get("/bots").want(http.StatusOK).body)
 	return seen.String()
 }
 
@@ -328,6 +341,9 @@ func (w *wall) own(c caller, needed []string) map[string]string {
 	if needs("subscription") {
 		ids["subscription"] = w.user("alice").subscribe(`{"topic":"t"}`)
 	}
+	if needs("bot") {
+		ids["bot"] = w.backend().newBot("Own")
+	}
 	if needs("letter") {
 		w.operator().patch("/admin/tenants/"+ids["tenant"], `{"config":{"webhook_url":"https://example.com/hook"}}`).want(http.StatusOK)
 		ids["letter"] = w.newLetter(ids["tenant"], random["room"], random["message"], "bob")
@@ -342,11 +358,11 @@ var (
 	random = map[string]string{
 		"room": "room_" + randomUUID, "message": "msg_" + randomUUID, "user": "nobody", "tenant": "tenant_" + randomUUID,
 		"key": "key_" + randomUUID, "kid": "kid_AAAAAAAAAAAAAAAAAAAAAA", "letter": "dead_" + randomUUID,
-		"subscription": "sub_" + randomUUID,
+		"subscription": "sub_" + randomUUID, "bot": "bot_" + randomUUID,
 	}
 	malformed = map[string]string{
 		"room": "room_%00zz", "message": "MSG_zz", "tenant": "zz.zz", "key": "key_zz", "kid": "kid_%FFzz", "letter": "DEAD_%00zz",
-		"subscription": "SUB_%00zz",
+		"subscription": "SUB_%00zz", "bot": "BOT_%00zz",
 	}
 )
 

@@ -24,16 +24,17 @@ export async function run(scenario) {
   }
 }
 
-// open goes to a page and returns it. What it complains about, and whom else it asks, is collected in page.complaints.
-export async function open(browser, base, path) {
+// open goes to a page and returns it. What it complains about, and whom it asks but its own server and those named, is
+// collected in page.complaints.
+export async function open(browser, base, path, ...others) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, colorScheme: 'light' });
   context.setDefaultTimeout(patience);
   const page = await context.newPage();
   page.complaints = [];
-  const host = new URL(base).host;
+  const hosts = [base, ...others].map((known) => new URL(known).host);
   const watch = (url) => {
     const asked = new URL(url);
-    if (asked.host !== host && !['data:', 'blob:'].includes(asked.protocol)) page.complaints.push(`asked ${url}`);
+    if (!hosts.includes(asked.host) && !['data:', 'blob:'].includes(asked.protocol)) page.complaints.push(`asked ${url}`);
   };
   context.on('request', (request) => watch(request.url()));
   page.on('websocket', (socket) => watch(socket.url()));
