@@ -203,7 +203,9 @@ func (b *Bots) HandOff(ctx context.Context, c Caller, room domain.RoomID, mode, 
 		return tx.SetHandoff(room, wanted, now)
 	})
 	if err == nil && wanted.IsHuman() {
-		b.runner.order(ctx, newOrder(orderHush, c.Tenant.ID, room, domain.MessageID{}))
+		hush := newOrder(orderHush, c.Tenant.ID, room, domain.MessageID{})
+		hush.Rev = found.LastRev // an order that is late ends nothing that began after the room was handed back
+		b.runner.order(ctx, hush)
 	}
 	return found, err
 }

@@ -75,30 +75,34 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// pause waits until a job may be due.
+// pause waits until a job may be due. Many wake it, every send of a tenant with a webhook among them: it looks again at once,
+// unless it has looked a moment ago.
 func (l *lane) pause(ctx context.Context, wait time.Duration) bool {
 	if wait == 0 {
 		return ctx.Err() == nil
 	}
-	pace := time.NewTimer(lanePace) // every send of a tenant with a webhook wakes
-	defer pace.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-l.freed:
-		return true
-	case <-pace.C:
+	looked := time.Now()
+	if woken, ok := l.await(ctx, min(wait, l.cfg.Idle), l.wake); !woken || !ok {
+		return ok
 	}
-	timer := time.NewTimer(min(wait, l.cfg.Idle))
+	_, ok := l.await(ctx, lanePace-time.Since(looked), nil)
+	return ok
+}
+
+// await waits for a time, unless a worker is free before; woken says that it was the signal that ended it, ok is false when
+// ctx has.
+func (l *lane) await(ctx context.Context, wait time.Duration, signal <-chan struct{}) (woken, ok bool) {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false
-	case <-timer.C:
+		return false, false
+	case <-signal:
+		return true, true
 	case <-l.freed:
-	case <-l.wake:
+	case <-timer.C:
 	}
-	return true
+	return false, true
 }
 
 // claim takes as many due jobs as there are places, and returns how long nothing more is to be done.

@@ -15,7 +15,7 @@ const runsChannel = "runs"
 const (
 	orderTell domain.EventKind = "run.tell" // all of a stream once more, for a node that has missed some
 	orderStop domain.EventKind = "run.stop" // end an answer
-	orderHush domain.EventKind = "run.hush" // end all answers in a room: people answer now
+	orderHush domain.EventKind = "run.hush" // end all answers in a room that are older than its Rev: people answer now
 )
 
 // newOrder makes an order about a stream, or with a zero message about all in a room.
@@ -43,7 +43,9 @@ func (r *Runner) receive(s ports.Signal) {
 			case orderStop:
 				u.cancel(errStopped)
 			case orderHush:
-				u.cancel(errHuman)
+				if u.part.Since < order.Rev {
+					u.cancel(errHuman)
+				}
 			}
 		}
 	}

@@ -13,11 +13,11 @@ import (
 )
 
 var runRaceContracts = []contract{
-	{"1,000 random interleavings of runs, handoffs, stops, lost leases and restarts end where a simple model does", runRaces},
+	{"hundreds of random interleavings of runs, handoffs, stops, lost leases and restarts end where a simple model does", runRaces},
 }
 
 const (
-	raceRounds = 20
+	raceRounds = 6
 	raceRooms  = 50 // of a round, side by side
 	raceSteps  = 24 // of a room
 )
