@@ -17,8 +17,7 @@ import (
 )
 
 // bots is what a bot's answer takes beside its model: one after another, in 50 and in 200 rooms at once, 200 answers each,
-// and in a room of 100 sockets. The server has 64 answers under way at a time: of 200 the rest waits for its turn, which
-// is in the time to the model.
+// and in a room of 100 sockets.
 func (b *bench) bots() error {
 	const answers = 200
 	for _, c := range []botCase{
