@@ -68,8 +68,8 @@ func TestNoCallNamesMoreThanAHundred(t *testing.T) {
 				t.Errorf("%s is not named", u)
 			}
 		}
-		if dead := p.dead(); len(p.got()) != 2 || len(dead) != 0 || p.waiting() != 0 {
-			t.Errorf("%d calls, dead %+v, %d wait", len(p.got()), dead, p.waiting())
+		if dead := p.dead(); len(p.got()) != 2 || len(dead) != 0 || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("%d calls, dead %+v, %d wait", len(p.got()), dead, p.waiting(domain.LaneWebhook))
 		}
 	})
 }

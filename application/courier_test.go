@@ -250,12 +250,13 @@ func (p *post) replay(letter domain.DeadLetter) error {
 	return p.letters.Replay(context.Background(), application.Overseer{Caller: p.backend()}, letter.ID)
 }
 
-func (p *post) waiting() int64 {
+// waiting is how many jobs of a lane there are.
+func (p *post) waiting(lane domain.Lane) int64 {
 	stats, err := p.store.OutboxStats(context.Background())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return stats[domain.LaneWebhook].Waiting
+	return stats[lane].Waiting
 }
 
 func TestAbsentMembersAreToldOfOnceAfterTheGrace(t *testing.T) {
@@ -274,7 +275,7 @@ func TestAbsentMembersAreToldOfOnceAfterTheGrace(t *testing.T) {
 			got[0].id != domain.JobID(m.ID).String()+".0" || got[0].at > 9*time.Second {
 			t.Errorf("told %+v", got)
 		}
-		if n := p.waiting(); n != 0 {
+		if n := p.waiting(domain.LaneWebhook); n != 0 {
 			t.Errorf("%d jobs are left", n)
 		}
 	})
@@ -291,8 +292,8 @@ func TestNobodyIsToldOfWhatEverybodyHas(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
-		if got := p.got(); len(got) != 0 || p.waiting() != 0 {
-			t.Errorf("told %+v, %d left", got, p.waiting())
+		if got := p.got(); len(got) != 0 || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("told %+v, %d left", got, p.waiting(domain.LaneWebhook))
 		}
 	})
 }
@@ -315,8 +316,8 @@ func TestTheWholeScheduleOfACallThatFails(t *testing.T) {
 		}
 		dead := p.dead()
 		if len(dead) != 1 || dead[0].Attempts != 5 || dead[0].Error != "http 500" || dead[0].User != "bob" || dead[0].Job.Message != m.ID ||
-			dead[0].FromSeq != 1 || dead[0].ToSeq != 1 || dead[0].LastAttemptAt.IsZero() || p.waiting() != 0 {
-			t.Fatalf("dead letters %+v, %d left", dead, p.waiting())
+			dead[0].FromSeq != 1 || dead[0].ToSeq != 1 || dead[0].LastAttemptAt.IsZero() || p.waiting(domain.LaneWebhook) != 0 {
+			t.Fatalf("dead letters %+v, %d left", dead, p.waiting(domain.LaneWebhook))
 		}
 		for try, want := range []int{6, 7} { // fails once more, then arrives
 			if try == 1 {
@@ -330,7 +331,7 @@ func TestTheWholeScheduleOfACallThatFails(t *testing.T) {
 				t.Fatalf("replayed %+v", got)
 			}
 		}
-		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
+		if dead := p.dead(); len(dead) != 0 || p.waiting(domain.LaneWebhook) != 0 {
 			t.Errorf("left %+v", dead)
 		}
 	})
@@ -364,13 +365,13 @@ func TestAnEndpointThatTakesNoCallsSpendsNoAttempts(t *testing.T) {
 			p.send("ann", room)
 		}
 		time.Sleep(23 * time.Hour)
-		if dead := p.dead(); len(dead) != 0 || p.waiting() != 20 {
-			t.Errorf("dead within the day %+v, %d wait", dead, p.waiting())
+		if dead := p.dead(); len(dead) != 0 || p.waiting(domain.LaneWebhook) != 20 {
+			t.Errorf("dead within the day %+v, %d wait", dead, p.waiting(domain.LaneWebhook))
 		}
 		time.Sleep(2 * time.Hour)
 		dead := p.dead()
-		if len(dead) != 20 || dead[0].Attempts != 0 || dead[0].Error != "circuit open" || !dead[0].LastAttemptAt.IsZero() || p.waiting() != 0 {
-			t.Errorf("%d dead after the day, %d wait: %+v", len(dead), p.waiting(), dead[:min(1, len(dead))])
+		if len(dead) != 20 || dead[0].Attempts != 0 || dead[0].Error != "circuit open" || !dead[0].LastAttemptAt.IsZero() || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("%d dead after the day, %d wait: %+v", len(dead), p.waiting(domain.LaneWebhook), dead[:min(1, len(dead))])
 		}
 	})
 }
@@ -403,8 +404,8 @@ func TestAnOutageLosesNothing(t *testing.T) {
 				t.Errorf("message %d arrived %d times", i+1, arrived[id])
 			}
 		}
-		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
-			t.Errorf("dead %+v, %d wait", dead, p.waiting())
+		if dead := p.dead(); len(dead) != 0 || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("dead %+v, %d wait", dead, p.waiting(domain.LaneWebhook))
 		}
 	})
 }
@@ -431,7 +432,7 @@ func TestALargeRoomIsOneJobInSmallCalls(t *testing.T) {
 		}
 		p.arrive("u7", "u500")
 		p.send("ann", room)
-		if n := p.waiting(); n != 1 {
+		if n := p.waiting(domain.LaneWebhook); n != 1 {
 			t.Errorf("%d jobs", n)
 		}
 		time.Sleep(2 * time.Hour)
@@ -453,8 +454,8 @@ func TestALargeRoomIsOneJobInSmallCalls(t *testing.T) {
 				t.Errorf("%s names %d", id, n)
 			}
 		}
-		if dead := p.dead(); len(dead) != 0 || p.waiting() != 0 {
-			t.Errorf("dead %+v, %d wait", dead, p.waiting())
+		if dead := p.dead(); len(dead) != 0 || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("dead %+v, %d wait", dead, p.waiting(domain.LaneWebhook))
 		}
 	})
 }
@@ -474,8 +475,8 @@ func TestAReceiverThatIsGoneIsCalledNoMore(t *testing.T) {
 		if err := p.replay(p.dead()[0]); !errors.Is(err, domain.ErrNoWebhook) {
 			t.Errorf("a replay to nobody: %v", err)
 		}
-		if got, dead := p.got(), p.dead(); len(got) > 4 || len(dead) != 10 || dead[0].Error != "http 410" || p.waiting() != 0 {
-			t.Errorf("calls %+v, dead %+v, %d wait", got, dead, p.waiting())
+		if got, dead := p.got(), p.dead(); len(got) > 4 || len(dead) != 10 || dead[0].Error != "http 410" || p.waiting(domain.LaneWebhook) != 0 {
+			t.Errorf("calls %+v, dead %+v, %d wait", got, dead, p.waiting(domain.LaneWebhook))
 		}
 		tenant, err := p.store.Tenant(context.Background(), p.tenant)
 		if err != nil || tenant.Config.WebhookDisabled == nil {

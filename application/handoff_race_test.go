@@ -22,7 +22,7 @@ func TestAThousandHandoffsAgainstAnswers(t *testing.T) {
 			inTheatre(t, func(p *theatre) {
 				near, far := p.annex(p.bus), p.annex(heldBus{p.bus, 30 * time.Millisecond})
 				if i%2 == 1 {
-					p.stop6()
+					p.closeTheatre()
 					p.bus = deafBus{p.bus}
 					p.openTheatre()
 				}

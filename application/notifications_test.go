@@ -34,14 +34,6 @@ func (p *post) publish() application.Notified {
 	return made
 }
 
-func (p *post) waitingNotices() int64 {
-	stats, err := p.store.OutboxStats(context.Background())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return stats[domain.LaneNotification].Waiting
-}
-
 func TestEndpointsOfATopicAreCalledAndItsUsersAreNot(t *testing.T) {
 	t.Parallel()
 	inHall(t, func(h *hall) {
@@ -59,8 +51,8 @@ func TestEndpointsOfATopicAreCalledAndItsUsersAreNot(t *testing.T) {
 			}
 		}
 		slices.Sort(urls)
-		if !slices.Equal(urls, []string{"https://example.com/all", "https://example.com/ann"}) || made.Recipients != 3 || h.waitingNotices() != 0 {
-			t.Errorf("called %q for %d recipients, %d wait", urls, made.Recipients, h.waitingNotices())
+		if !slices.Equal(urls, []string{"https://example.com/all", "https://example.com/ann"}) || made.Recipients != 3 || h.waiting(domain.LaneNotification) != 0 {
+			t.Errorf("called %q for %d recipients, %d wait", urls, made.Recipients, h.waiting(domain.LaneNotification))
 		}
 		if a, b := ann.texts(), bob.texts(); len(a) != 1 || b[1] != `{"n":1}` {
 			t.Errorf("over sockets ann, who has an endpoint, got %q, bob %q", a, b)
@@ -86,8 +78,8 @@ func TestTheWholeScheduleOfAnEndpointThatFails(t *testing.T) {
 		}
 		dead := p.given().Notifications
 		if len(dead) != 1 || dead[0].Attempts != 5 || dead[0].Error != "http 500" || dead[0].User != "ann" || dead[0].Topic != "news" ||
-			dead[0].Job.Notification != made.Notification.ID || p.waitingNotices() != 0 || len(p.dead()) != 0 {
-			t.Fatalf("dead letters %+v, %d left", dead, p.waitingNotices())
+			dead[0].Job.Notification != made.Notification.ID || p.waiting(domain.LaneNotification) != 0 || len(p.dead()) != 0 {
+			t.Fatalf("dead letters %+v, %d left", dead, p.waiting(domain.LaneNotification))
 		}
 		p.answers(func(int, ports.Attempt) ports.Outcome { return accepted })
 		if err := p.replay(dead[0]); err != nil {
@@ -136,8 +128,8 @@ func TestAnEndpointThatTakesNoneCostsLittle(t *testing.T) {
 		p.subscribe("ann", "https://example.com/ann")
 		p.publish()
 		time.Sleep(23*time.Hour + 50*time.Minute)
-		if n := len(p.got()); n > 400 || n < 250 || p.waitingNotices() != 1 {
-			t.Errorf("asked %d times within the day, %d wait", n, p.waitingNotices())
+		if n := len(p.got()); n > 400 || n < 250 || p.waiting(domain.LaneNotification) != 1 {
+			t.Errorf("asked %d times within the day, %d wait", n, p.waiting(domain.LaneNotification))
 		}
 		time.Sleep(time.Hour)
 		if dead := p.given().Notifications; len(dead) != 1 || dead[0].Attempts != 0 || dead[0].Error != "circuit open" {
@@ -175,7 +167,7 @@ func TestARestingEndpointsCallsEndTogether(t *testing.T) {
 			p.send("ann", room)
 		}
 		time.Sleep(24*time.Hour + 2*time.Minute)
-		if n := p.waiting(); n != 0 || len(p.dead()) != 100 {
+		if n := p.waiting(domain.LaneWebhook); n != 0 || len(p.dead()) != 100 {
 			t.Errorf("%d wait two minutes after their end, %d are listed", n, len(p.dead()))
 		}
 	})

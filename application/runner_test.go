@@ -23,10 +23,10 @@ import (
 // theatre is a hall with bots, whose model plays what the test says.
 type theatre struct {
 	*hall
-	runner *application.Runner
-	bots   *application.Bots
-	model  *model
-	stop6  func()
+	runner       *application.Runner
+	bots         *application.Bots
+	model        *model
+	closeTheatre func()
 }
 
 // model is a model that plays a script, one for each question; the last goes on.
@@ -101,7 +101,7 @@ func inTheatre(t *testing.T, scenario func(p *theatre)) {
 		})
 		p.openTheatre()
 		scenario(p)
-		p.stop6()
+		p.closeTheatre()
 	})
 }
 
@@ -121,7 +121,7 @@ func (p *theatre) openTheatre() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = p.runner.Run(ctx) }()
-	p.stop6 = func() {
+	p.closeTheatre = func() {
 		cancel()
 		<-done
 	}
@@ -139,6 +139,30 @@ func (p *theatre) bot() domain.Bot {
 }
 
 func setTo[T any](v T) domain.Setting[T] { return domain.Setting[T]{Set: true, To: &v} }
+
+// dies has a process claim the run of a question, open its answer, keep some of it unless that is empty, and die.
+func (p *theatre) dies(bot domain.Bot, room domain.RoomID, kept string) (domain.Hold, domain.Stream) {
+	p.t.Helper()
+	p.closeTheatre() // whoever claims now is the test
+	p.say("ann", room, "Hi?")
+	claims, _, err := p.store.Claim(context.Background(), ports.ClaimQuery{Lane: domain.LaneBot, Limit: 1, Lease: 10 * time.Second})
+	if err != nil || len(claims) != 1 {
+		p.t.Fatalf("%d claims, %v", len(claims), err)
+	}
+	hold := domain.Hold{Job: claims[0].ID, Fence: claims[0].Fence, Trigger: claims[0].Message}
+	stream := domain.Stream{Message: domain.MessageID{7}, Room: room, Bot: bot.ID, ReplyTo: claims[0].Message, Attempt: 1, StartedAt: time.Now()}
+	err = p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error {
+		_, err := tx.OpenStream(hold, stream)
+		if err == nil && kept != "" {
+			_, err = tx.KeepStream(hold, stream.Message, kept)
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return hold, stream
+}
 
 func (p *theatre) say(user string, room domain.RoomID, text string) domain.Message {
 	sent, err := p.messaging.Send(context.Background(), p.as(user), room, domain.Draft{Content: text}, nil)
@@ -395,24 +419,7 @@ func TestARunThatDiesIsEndedByTheNext(t *testing.T) {
 	inTheatre(t, func(p *theatre) {
 		bot := p.bot()
 		room := p.group("ann", bot.ID.String())
-		p.stop6() // whoever claims now is the test, and dies
-		p.say("ann", room, "Hi?")
-		claims, _, err := p.store.Claim(context.Background(), ports.ClaimQuery{Lane: domain.LaneBot, Limit: 1, Lease: 10 * time.Second})
-		if err != nil || len(claims) != 1 {
-			t.Fatalf("%d claims, %v", len(claims), err)
-		}
-		hold := domain.Hold{Job: claims[0].ID, Fence: claims[0].Fence, Trigger: claims[0].Message}
-		stream := domain.Stream{Message: domain.MessageID{7}, Room: room, Bot: bot.ID, ReplyTo: claims[0].Message, Attempt: 1, StartedAt: time.Now()}
-		err = p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error {
-			if _, err := tx.OpenStream(hold, stream); err != nil {
-				return err
-			}
-			_, err := tx.KeepStream(hold, stream.Message, "so far")
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		hold, stream := p.dies(bot, room, "so far")
 		p.openTheatre()
 		time.Sleep(time.Minute)
 		history := p.history(room)
@@ -420,7 +427,7 @@ func TestARunThatDiesIsEndedByTheNext(t *testing.T) {
 			len(p.model.questions()) != 0 {
 			t.Errorf("history %+v, %d questions", history, len(p.model.questions()))
 		}
-		err = p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error {
+		err := p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error {
 			_, err := tx.KeepStream(hold, stream.Message, "a ghost")
 			return err
 		})
@@ -593,7 +600,7 @@ func TestAStopOfTheServerLosesNoQuestion(t *testing.T) {
 				room := p.group("ann", p.bot().ID.String())
 				p.say("ann", room, "q")
 				time.Sleep(2 * time.Second)
-				p.stop6()
+				p.closeTheatre()
 				p.answers(func(int, ports.Attempt) ports.Outcome { return given })
 				p.model.plays(says(0, "answer"))
 				time.Sleep(time.Minute) // beyond the lease

@@ -166,21 +166,7 @@ func TestARunThatDiedInARoomThatIsRemovedIsMadeOnce(t *testing.T) {
 	inTheatre(t, func(p *theatre) {
 		bot := p.bot()
 		room := p.group("ann", bot.ID.String())
-		p.stop6() // whoever claims now is the test, and dies
-		p.say("ann", room, "Hi?")
-		claims, _, err := p.store.Claim(context.Background(), ports.ClaimQuery{Lane: domain.LaneBot, Limit: 1, Lease: 10 * time.Second})
-		if err != nil || len(claims) != 1 {
-			t.Fatalf("%d claims, %v", len(claims), err)
-		}
-		hold := domain.Hold{Job: claims[0].ID, Fence: claims[0].Fence, Trigger: claims[0].Message}
-		stream := domain.Stream{Message: domain.MessageID{7}, Room: room, Bot: bot.ID, ReplyTo: claims[0].Message, Attempt: 1, StartedAt: time.Now()}
-		err = p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error {
-			_, err := tx.OpenStream(hold, stream)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p.dies(bot, room, "")
 		if err := p.rooms.Remove(context.Background(), p.as("ann"), room); err != nil {
 			t.Fatal(err)
 		}

@@ -181,7 +181,12 @@ func idsOf(jobs []domain.Job) []domain.JobID {
 // theOnly is the claim of the one job there is.
 func (w *world) theOnly() ports.Claim {
 	w.t.Helper()
-	claims := w.claim()
+	return w.one(w.claim())
+}
+
+// one fails the case unless exactly one job was claimed.
+func (w *world) one(claims []ports.Claim) ports.Claim {
+	w.t.Helper()
 	if len(claims) != 1 {
 		w.t.Fatalf("%d jobs were claimed, want one", len(claims))
 	}

@@ -59,11 +59,7 @@ func (w *world) claimRuns() []ports.Claim {
 // theRun is the claim of the one run there is.
 func (w *world) theRun() ports.Claim {
 	w.t.Helper()
-	claims := w.claimRuns()
-	if len(claims) != 1 {
-		w.t.Fatalf("%d runs were claimed, want one", len(claims))
-	}
-	return claims[0]
+	return w.one(w.claimRuns())
 }
 
 // noRuns fails the case unless the lane has no run.

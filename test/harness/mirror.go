@@ -36,7 +36,6 @@ type mirrored struct {
 	rev      int64
 	messages map[int64]Message // by seq
 	told     map[string]int    // events by type
-	gone     bool
 }
 
 // NewMirror is a client of a user on a device.
@@ -122,11 +121,8 @@ func (m *Mirror) room(id string) *mirrored {
 func (r *mirrored) apply(f Frame) {
 	r.told[f.Type]++
 	r.rev = max(r.rev, f.Rev)
-	switch f.Type {
-	case "message", "message.edited", "message.deleted":
+	if f.Type == "message" || f.Type == "message.edited" || f.Type == "message.deleted" {
 		r.messages[f.Seq] = f.Message
-	case "room.removed":
-		r.gone = true
 	}
 }
 
@@ -181,13 +177,6 @@ func (m *Mirror) Told(room string) map[string]int {
 	told := r.told
 	r.told = map[string]int{}
 	return told
-}
-
-// Gone reports whether the mirror was told that it has lost a room.
-func (m *Mirror) Gone(room string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.room(room).gone
 }
 
 // Gaps is what the latest replay left out.
