@@ -117,17 +117,27 @@ func (u *botRun) budget(ctx context.Context) ending {
 	budget := u.tenant.Config.Budget()
 	over := ending{finish: domain.FinishError, code: domain.StreamBudget}
 	if budget.TokensPerMonth > 0 {
-		if used, err := u.r.Usage.tokens(ctx, u.claim.Tenant); err == nil && used >= budget.TokensPerMonth {
+		used, err := u.r.Usage.tokens(ctx, u.claim.Tenant)
+		if err != nil {
+			u.unbudgeted(err)
+		} else if used >= budget.TokensPerMonth {
 			return over
 		}
 	}
 	replies, err := ports.View(ctx, u.r.Store, u.claim.Tenant, func(v ports.Reader) (int, error) {
 		return v.BotReplies(u.claim.Room, u.r.Clock.Now().Add(-minute), budget.RepliesPerMinute)
 	})
-	if err == nil && replies >= budget.RepliesPerMinute {
+	if err != nil {
+		u.unbudgeted(err)
+	} else if replies >= budget.RepliesPerMinute {
 		return over
 	}
 	return ending{}
+}
+
+// unbudgeted says that a budget could not be read: the bot answers, since to be silent would punish people for a busy store.
+func (u *botRun) unbudgeted(err error) {
+	u.r.Logger.Warn("budget of a bot not read", "error", err, "bot", u.bot.ID.String())
 }
 
 // key is what the bot's model is asked with: its own, sealed for the bot and its model's origin, or one of the operator's,

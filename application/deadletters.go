@@ -99,7 +99,7 @@ func (d *DeadLetters) Replay(ctx context.Context, o Overseer, id domain.DeadLett
 	}
 	d.courier.Wake(letter.Job.Lane)
 	if letter.Job.Lane == domain.LaneSocket && !letter.IsNotification() {
-		d.hints.sendAgain(ctx, tenant, letter)
+		d.hints.sendAgain(context.WithoutCancel(ctx), tenant, letter) // the letter is taken already
 	}
 	return nil
 }

@@ -263,7 +263,6 @@ func (s *seat) frameFor(sig signal) (frame ports.Frame, ended bool) {
 
 // askFor has the run of a stream tell all of it once more.
 func (f *Fanout) askFor(part domain.StreamPart) {
-	part.Text, part.Begin, part.Failed = "", false, ""
 	f.publish(context.Background(), runsChannel, appendSignal(nil, newOrder(orderTell, part.Tenant, part.Room, part.Message)))
 }
 

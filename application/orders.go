@@ -7,8 +7,8 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// runsChannel carries orders to the nodes whose runs they are about. An order that is lost is found in the store by the
-// run, half a second later.
+// runsChannel carries orders to the nodes whose runs they are about. A stop or a hush that is
+// lost is found in the store by the run, half a second later; a tell is asked again with the stream's next part.
 const runsChannel = "runs"
 
 // The orders.
@@ -43,12 +43,19 @@ func (r *Runner) receive(s ports.Signal) {
 			case orderStop:
 				u.cancel(errStopped)
 			case orderHush:
-				if u.part.Since < order.Rev {
+				if u.since() < order.Rev {
 					u.cancel(errHuman)
 				}
 			}
 		}
 	}
+}
+
+// since is the room's rev at the time when the run last saw that it may speak.
+func (u *botRun) since() int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.part.Since
 }
 
 // want has the run tell all of its answer once more, in its turn: who asks may be in the middle of hearing it.

@@ -157,11 +157,15 @@ func (r *liveRoom) lookOnceMore(f *Fanout) {
 }
 
 // redeliverRoom pushes again what is due in a room, or gives it up.
-func (f *Fanout) redeliverRoom(ctx context.Context, r *liveRoom) error {
+func (f *Fanout) redeliverRoom(ctx context.Context, r *liveRoom) (err error) {
+	defer func() {
+		if err != nil { // the rest of the room has not been looked at
+			r.lookOnceMore(f)
+		}
+	}()
 	for peers := range slices.Chunk(r.suspects(f), ports.MaxMarks) {
 		marks, err := f.marks(ctx, r, peers)
 		if err != nil {
-			r.lookOnceMore(f)
 			return err
 		}
 		due := r.findRuns(f, marks)

@@ -225,6 +225,9 @@ func (u *botRun) make(ctx context.Context) error {
 		return u.later(ctx)
 	case verdict == contextSilent:
 		u.r.counters.skipped.Add(1)
+		if left != nil { // its start was shown, so that its end is too
+			return u.takeOver(ctx, *left)
+		}
 		return u.end(ctx)
 	}
 	return u.speak(ctx, running, func(ctx context.Context, v *voice) ending { return u.ask(ctx, system, v) })
@@ -270,7 +273,7 @@ func (u *botRun) prepare(ctx context.Context) (left *domain.Stream, silent bool,
 		return err
 	})
 	if errors.Is(err, domain.ErrRoomNotFound) { // the room is gone, with what was on its way, or the bot or the message is
-		return nil, true, nil
+		return left, true, nil
 	}
 	return left, silent, err
 }

@@ -83,13 +83,13 @@ func (u *botRun) ask(ctx context.Context, system string, voice *voice) (end endi
 		Endpoint: string(u.claim.Tenant) + "/" + u.bot.ID.String(), Provider: u.bot.Provider, BaseURL: u.bot.BaseURL, Key: key,
 		Model: u.bot.Model, System: system, Turns: u.turns, MaxOutputTokens: u.bot.MaxOutputTokens, Temperature: u.bot.Temperature,
 	}
-	for attempt := 1; ; attempt++ {
+	for {
 		end, failed := u.listen(ctx, q, voice)
 		const patience = 10 * time.Second // who is asked to wait longer tells the user instead
-		if failed == nil || !failed.Retryable || failed.RetryAfter > patience || voice.said() || attempt == domain.RunAttempts {
+		if failed == nil || !failed.Retryable || failed.RetryAfter > patience || voice.said() || u.part.Attempt >= domain.RunAttempts {
 			return end
 		}
-		if !sleep(ctx, max(failed.RetryAfter, time.Second)) || !u.begin(ctx, attempt+1) {
+		if !sleep(ctx, max(failed.RetryAfter, time.Second)) || !u.begin(ctx, u.part.Attempt+1) {
 			return end
 		}
 	}

@@ -179,6 +179,65 @@ func TestARunThatDiedInARoomThatIsRemovedIsMadeOnce(t *testing.T) {
 	})
 }
 
+// TestAnAnswerThatWasShownEndsWhenItsWebhookSaysSkip: its server stopped before a word, and the next is told to be silent.
+func TestAnAnswerThatWasShownEndsWhenItsWebhookSaysSkip(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		p.model.plays(says(20*time.Second, "late"))
+		room := p.group("ann", p.bot().ID.String())
+		ann := p.connect("ann", "d")
+		p.say("ann", room, "Hi?")
+		time.Sleep(3 * time.Second)
+		if shown := ann.shown(); len(shown) == 0 || !strings.HasPrefix(shown[len(shown)-1], "start") {
+			t.Errorf("shown at first %q", shown)
+		}
+		p.closeTheatre()
+		p.answers(func(int, ports.Attempt) ports.Outcome {
+			return ports.Outcome{Result: ports.Delivered, Status: 200, Answer: []byte(`{"skip":true}`)}
+		})
+		p.openTheatre()
+		time.Sleep(25 * time.Second) // the lease is 15 s, and what nobody tells any more is ended by its readers after 45
+		if shown := ann.shown(); len(shown) == 0 || !strings.HasPrefix(shown[len(shown)-1], "error") || len(p.history(room)) != 1 {
+			t.Errorf("shown %q", shown)
+		}
+	})
+}
+
+// TestAnAnswerTakesFiveMinutesAtMost: what was said by then is the message.
+func TestAnAnswerTakesFiveMinutesAtMost(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		p.model.plays(says(10*time.Second, slices.Repeat([]string{"la "}, 60)...)) // 10 minutes
+		room := p.group("ann", p.bot().ID.String())
+		p.say("ann", room, "Sing")
+		time.Sleep(domain.RunTimeout - 5*time.Second)
+		if n := len(p.history(room)); n != 1 {
+			t.Errorf("%d messages before the time", n)
+		}
+		time.Sleep(30 * time.Second)
+		if h := p.history(room); len(h) != 2 || meta(h[1]).Finish != "error" || !strings.HasPrefix(h[1].Content, "la la") {
+			t.Errorf("history %+v", h)
+		}
+	})
+}
+
+// TestAnAnswerUnderWayIsHandedOnByAServerThatStops: whoever comes next ends it, once, with what was said.
+func TestAnAnswerUnderWayIsHandedOnByAServerThatStops(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		p.model.plays(says(time.Second, slices.Repeat([]string{"la "}, 20)...))
+		room := p.group("ann", p.bot().ID.String())
+		p.say("ann", room, "Sing")
+		time.Sleep(4 * time.Second)
+		p.closeTheatre()
+		p.openTheatre()
+		time.Sleep(time.Minute)
+		if h := p.history(room); len(h) != 2 || !strings.HasPrefix(h[1].Content, "la ") {
+			t.Errorf("history %+v", h)
+		}
+	})
+}
+
 // TestAnAnswerInARoomThatIsRemovedEndsAtOnce: its run goes with the room, at whatever moment, and is not tried again.
 func TestAnAnswerInARoomThatIsRemovedEndsAtOnce(t *testing.T) {
 	t.Parallel()

@@ -43,6 +43,9 @@ func (h *handler) proveOperator(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := h.Identity.Operator(key); err != nil {
+		return err
+	}
 	x.operator = true
-	return h.Identity.Operator(key)
+	return nil
 }
