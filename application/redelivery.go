@@ -29,6 +29,7 @@ type reached struct {
 type run struct {
 	from     int64 // the first
 	to       int64 // the last as it was pushed again; 0 = not yet
+	late     int64 // the last that should have been acknowledged by now
 	attempts int   // how often it was pushed
 	due      int64 // when something is to be done about it
 	look     int64 // when to see whether it was acknowledged, at the latest
@@ -141,6 +142,9 @@ func (r *liveRoom) suspects(f *Fanout) (peers []*Peer) {
 			continue
 		}
 		all := last.seq > 0 && s.since <= last.at+int64(f.grain)
+		if all && u != nil {
+			u.late = max(u.late, last.seq)
+		}
 		if all || u.isDue(f) {
 			peers = append(peers, s.peer)
 		}
@@ -261,12 +265,16 @@ func (r *liveRoom) findRun(f *Fanout, s *seat, mark int64) *run {
 	case u != nil && !u.asked && first <= u.from:
 		return u
 	}
+	late := r.overdue
+	if u != nil && !u.asked { // of what the room has come to the socket may have been sent the end a moment ago
+		late = u.late
+	}
 	wasSent := u != nil && !u.asked && first <= u.to
 	delete(r.runs, s.peer)
-	if first > r.overdue || s.peer.auto {
+	if first > late || s.peer.auto {
 		return nil
 	}
-	u = &run{from: first, attempts: 1, due: f.moment(), at: f.clock.Now()}
+	u = &run{from: first, late: late, attempts: 1, due: f.moment(), at: f.clock.Now()}
 	if wasSent { // a part was acknowledged: the rest has its time
 		u.due += int64(f.cfg.Retry.Interval)
 	}
@@ -342,13 +350,26 @@ func (f *Fanout) readStretch(ctx context.Context, r *liveRoom, from int64, runs 
 	return st, nil
 }
 
-// through is how many of the stretch's messages a run has: as many as it had, and else those that should have been
-// acknowledged by now.
-func (st stretch) through(u run, overdue int64) (n int) {
-	last := overdue
-	if u.to > 0 {
-		last = u.to
+// next is the last message of the run as it is to be pushed: it takes in what has become late since the last time, so that
+// what came soon after the first is not left out of all attempts. A replay has what its dead letter had.
+func (u run) next() int64 {
+	if u.asked {
+		return u.to
 	}
+	return u.late
+}
+
+// given is the last message of the run as it is given up: of what was pushed the last time, or, where nothing is pushed
+// again, of what is late.
+func (u run) given() int64 {
+	if u.to > 0 {
+		return u.to
+	}
+	return u.late
+}
+
+// through is how many of the stretch's messages there are up to a last one.
+func (st stretch) through(last int64) (n int) {
 	for n < len(st.messages) && st.messages[n].Seq <= last {
 		n++
 	}
@@ -375,7 +396,7 @@ func (r *liveRoom) pushAgain(f *Fanout, runs map[*Peer]run, st stretch) {
 			s.state == behind || s.state == waiting && s.pos > st.rev || s.until > 0 {
 			continue
 		}
-		n := st.through(was, r.overdue)
+		n := st.through(was.next())
 		if n == 0 {
 			delete(r.runs, s.peer)
 			continue
@@ -405,11 +426,8 @@ func (u *run) push(f *Fanout, p *Peer, frames []ports.Frame, last int64) {
 // giveUp makes runs dead letters, one for each user, and leaves them alone from then on.
 func (f *Fanout) giveUp(ctx context.Context, r *liveRoom, spent map[*Peer]run, st stretch) error {
 	letters := map[domain.UserID]domain.DeadLetter{}
-	r.mu.Lock()
-	overdue := r.overdue
-	r.mu.Unlock()
 	for p, u := range spent {
-		n := st.through(u, overdue)
+		n := st.through(u.given())
 		if n == 0 {
 			continue
 		}

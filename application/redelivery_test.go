@@ -3,6 +3,7 @@ package application_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -44,6 +45,26 @@ func TestTheWholeScheduleOfAMessageThatIsNotAcknowledged(t *testing.T) {
 		time.Sleep(80 * time.Second)
 		if got := ann.texts(); !slices.Contains(got, "again hi#2") || slices.Contains(got[7:], "again hi#1") {
 			t.Errorf("after an ack: %q", got)
+		}
+	})
+}
+
+// TestARunTakesInWhatBecomesLate before it is pushed for the last time; what comes after that is new, and left to the next
+// acknowledgement or connection.
+func TestARunTakesInWhatBecomesLate(t *testing.T) {
+	t.Parallel()
+	inHall(t, func(h *hall) {
+		room := h.group("bob", "ann")
+		ann := h.connect("ann", "desk")
+		for _, wait := range []time.Duration{20 * time.Second, 9 * time.Minute, 2 * time.Hour} {
+			h.send("bob", room)
+			time.Sleep(wait)
+		}
+		again := slices.DeleteFunc(ann.texts(), func(text string) bool { return !strings.HasPrefix(text, "again ") })
+		want := append([]string{"again hi#1"}, slices.Repeat([]string{"again hi#1", "again hi#2"}, 3)...)
+		dead := h.dead()
+		if !slices.Equal(again, want) || len(dead) != 1 || dead[0].FromSeq != 1 || dead[0].ToSeq != 2 || dead[0].Attempts != 5 {
+			t.Errorf("sent %q, dead %+v", again, dead)
 		}
 	})
 }
