@@ -93,7 +93,7 @@ func TestAutoAckDoesNotRunAheadOfASocketThatIsNotRead(t *testing.T) {
 func settledMark(t *testing.T, u *harness.User, room, device string) (mark int64) {
 	t.Helper()
 	var since time.Time
-	harness.Eventually(t, 20*time.Second, "the mark settles", func() bool {
+	harness.Eventually(t, 30*time.Second, "the mark settles", func() bool {
 		rooms := harness.Must(u.Rooms("&device_id=" + device))(t)
 		i := slices.IndexFunc(rooms, func(r harness.Summary) bool { return r.RoomID == room })
 		if at := rooms[i].LastAck; at != mark || since.IsZero() {

@@ -204,7 +204,7 @@ func TestABotThatIsToSkipSaysNothing(t *testing.T) {
 			alice := h.User("alice")
 			c := connect(t, alice)
 			ask(t, alice, room, "first")
-			harness.Eventually(t, 10*time.Second, "the first call", func() bool { return len(a.calls()) == 1 })
+			harness.Eventually(t, 30*time.Second, "the first call", func() bool { return len(a.calls()) == 1 })
 			wantEnd(t, alice, awaitOver(t, c, room, ask(t, alice, room, "second")), harness.Body("second"), "stop")
 			if all := answers(t, c, room); len(all) != 1 || len(h.askedFor(script)) != 1 || len(a.calls()) != 2 {
 				t.Errorf("%d answers, the model was asked %d times, the webhook %d times", len(all), len(h.askedFor(script)), len(a.calls()))
@@ -260,7 +260,7 @@ func TestABadAnswerOfTheWebhookSilencesTheBotUnlessItIsToAnswerThen(t *testing.T
 					wantEnd(t, alice, a, scripted.Words(3), "stop")
 					return
 				}
-				harness.Eventually(t, 10*time.Second, "the first call", func() bool { return len(a.calls()) == 1 })
+				harness.Eventually(t, 30*time.Second, "the first call", func() bool { return len(a.calls()) == 1 })
 				second := ask(t, alice, room, "second")
 				wantEnd(t, alice, awaitOverFor(t, c, room, second, 30*time.Second), scripted.Words(3), "stop")
 				if all := answers(t, c, room); len(all) != 1 || len(a.calls()) != 2 {

@@ -91,7 +91,7 @@ func TestAnAnswerThatNeverEndsIsCutAtItsLongest(t *testing.T) {
 
 func TestAModelThatFallsSilentIsLeft(t *testing.T) {
 	t.Parallel()
-	const patience, late = 30 * time.Second, 5 * time.Second
+	const patience, late = 30 * time.Second, 30 * time.Second
 	h := newHouse(t)
 	room, _ := h.roomWith(t, "stall", nil)
 	alice := h.User("alice")

@@ -251,7 +251,7 @@ func TestABudgetThatIsUsedUpIsSaidSo(t *testing.T) {
 				} `json:"months"`
 			} `json:"usage"`
 		}
-		harness.Eventually(t, 20*time.Second, "the tokens among the usage", func() bool {
+		harness.Eventually(t, 30*time.Second, "the tokens among the usage", func() bool {
 			harness.Must(h.Server().Operator().Call(http.MethodGet, "/admin/tenants/"+h.ID, nil, http.StatusOK, &told))(t)
 			return len(told.Usage.Months) > 0 && told.Usage.Months[0].Tokens == scripted.InputTokens+5
 		})

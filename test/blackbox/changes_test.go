@@ -50,7 +50,7 @@ func TestEditsAndDeletesMadeWhileAwayArriveOnEveryDevice(t *testing.T) {
 	clients := append(mirrors(bob), partly)
 	for _, m := range clients {
 		harness.Check(t, m.Connect())
-		harness.Check(t, m.AwaitRev(room, before+1, 10*time.Second))
+		harness.Check(t, m.AwaitRev(room, before+1, 30*time.Second))
 	}
 	harness.Check(t, clients[0].AckAll(room))
 	if answer := harness.Must(partly.Conn().Request(map[string]any{"type": "ack", "room_id": room, "seq": 10}))(t); answer.Type != "reply" {
@@ -78,7 +78,7 @@ func TestEditsAndDeletesMadeWhileAwayArriveOnEveryDevice(t *testing.T) {
 	rev := harness.Must(alice.Room(room))(t).LastRev
 	for _, m := range clients {
 		harness.Check(t, m.Connect())
-		harness.Check(t, m.AwaitRev(room, rev, 10*time.Second))
+		harness.Check(t, m.AwaitRev(room, rev, 30*time.Second))
 		wantMirrored(t, m, alice, room)
 		m.Drop()
 	}
@@ -96,7 +96,7 @@ func TestEditsAndDeletesMadeWhileAwayArriveOnEveryDevice(t *testing.T) {
 // awaitDeviceAck waits until a device's mark is stored.
 func awaitDeviceAck(t *testing.T, u *harness.User, room, device string, seq int64) {
 	t.Helper()
-	harness.Eventually(t, 5*time.Second, "the mark of "+device, func() bool {
+	harness.Eventually(t, 30*time.Second, "the mark of "+device, func() bool {
 		rooms := harness.Must(u.Rooms("&device_id=" + device))(t)
 		return slices.ContainsFunc(rooms, func(r harness.Summary) bool { return r.RoomID == room && r.LastAck == seq })
 	})
@@ -112,7 +112,7 @@ func TestAChangeOfWhatAClientHasIsToldAcrossAGap(t *testing.T) {
 	clients := mirrors(bob)
 	for _, m := range clients {
 		harness.Check(t, m.Connect())
-		harness.Check(t, m.AwaitRev(room, known+1, 10*time.Second))
+		harness.Check(t, m.AwaitRev(room, known+1, 30*time.Second))
 		m.Drop() // the cursor is to be of a replay that had everything
 		harness.Check(t, m.Connect())
 		harness.Check(t, m.AckAll(room))
@@ -129,7 +129,7 @@ func TestAChangeOfWhatAClientHasIsToldAcrossAGap(t *testing.T) {
 	rev := harness.Must(alice.Room(room))(t).LastRev
 	for _, m := range clients {
 		harness.Check(t, m.Connect())
-		harness.Check(t, m.AwaitRev(room, rev, 10*time.Second))
+		harness.Check(t, m.AwaitRev(room, rev, 30*time.Second))
 		want := []harness.Gap{{RoomID: room, FromSeq: known + 1, ToSeq: known + away - replayed}}
 		if got := m.Gaps(); !slices.Equal(got, want) {
 			t.Errorf("truncated: got %+v, want %+v", got, want)
@@ -179,7 +179,7 @@ func TestClientsThatComeAndGoConvergeBesideEveryChange(t *testing.T) {
 			whole.Apply(step)
 		}
 		for _, m := range append(clients, log, whole) {
-			harness.Check(t, m.AwaitRev(room, rev, 10*time.Second))
+			harness.Check(t, m.AwaitRev(room, rev, 30*time.Second))
 			wantMirrored(t, m, reader, room)
 		}
 	}

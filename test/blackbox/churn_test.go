@@ -109,7 +109,7 @@ func TestASixthSocketOfAUserIsClosed(t *testing.T) {
 	}
 	harness.Check(t, err)
 	t.Cleanup(sixth.Drop)
-	if code := harness.Must(sixth.CloseCode(10 * time.Second))(t); code != 1008 {
+	if code := harness.Must(sixth.CloseCode(30 * time.Second))(t); code != 1008 {
 		t.Errorf("close code: got %d, want 1008", code)
 	}
 	harness.Must(u.Call(http.MethodGet, "/rooms", nil, 200, nil))(t)

@@ -125,7 +125,7 @@ func TestPendingNotificationsComeInOrderBeforeTheSyncIsComplete(t *testing.T) {
 	harness.Must(c.Await("a live one", ofNotice(live)))(t)
 	wantNotices(t, "bob", c, append(ids, live)...)
 	c.Close()
-	harness.Eventually(t, 10*time.Second, "the acknowledgements are stored", func() bool {
+	harness.Eventually(t, 30*time.Second, "the acknowledgements are stored", func() bool {
 		back := connect(t, bob, "device_id", "other")
 		defer back.Close()
 		return slices.Equal(notices(back), []string{ids[0], ids[2], ids[4], live})
@@ -167,7 +167,7 @@ func TestAnUnacknowledgedNotificationIsSentAgainGivenUpAndReplayed(t *testing.T)
 	wantNotices(t, "bob, back after it was given up,", connect(t, bob, "device_id", "other"))
 
 	replayLetter(t, tenant, letter.ID)
-	harness.Eventually(t, 10*time.Second, "the replay", func() bool { return len(chosen(c, ofNotice(n.ID))) > retryMost })
+	harness.Eventually(t, 30*time.Second, "the replay", func() bool { return len(chosen(c, ofNotice(n.ID))) > retryMost })
 	if _, letters := deadLetters(t, tenant); len(letters) != 0 {
 		t.Errorf("a replayed letter is on the list: %+v", letters)
 	}
@@ -199,7 +199,7 @@ func TestNoNotificationIsLostToAKill(t *testing.T) {
 	}
 	c := connect(t, bob)
 	ackNotice(t, c, ids[0])
-	harness.Check(t, harness.Until(10*time.Second, "the acknowledgement is stored", func() bool {
+	harness.Check(t, harness.Until(30*time.Second, "the acknowledgement is stored", func() bool {
 		back := harness.Must(bob.Dial())(t)
 		defer back.Close()
 		harness.Must(back.AwaitType("sync.complete"))(t)

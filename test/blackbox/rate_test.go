@@ -377,7 +377,7 @@ func TestWhoGoesOnSendingOverTheRateIsClosed(t *testing.T) {
 			break
 		}
 	}
-	if code := harness.Must(c.CloseCode(15 * time.Second))(t); code != 4429 && code != 1006 {
+	if code := harness.Must(c.CloseCode(30 * time.Second))(t); code != 4429 && code != 1006 {
 		t.Errorf("close code of a flood of refused frames: got %d, want 4429, or 1006 when the server's side was reset", code)
 	}
 	if f := harness.Must(calm.Request(map[string]any{"type": "ping"}))(t); f.Type != "pong" {

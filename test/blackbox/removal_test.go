@@ -110,7 +110,7 @@ func (r *busyRoom) end() error {
 func (r *busyRoom) pace(t *testing.T, steps int64) {
 	t.Helper()
 	from := harness.Must(r.admin.Room(r.id))(t).LastRev
-	harness.Eventually(t, 20*time.Second, "the writers get on", func() bool {
+	harness.Eventually(t, 30*time.Second, "the writers get on", func() bool {
 		return harness.Must(r.admin.Room(r.id))(t).LastRev >= from+steps
 	})
 }
@@ -251,7 +251,7 @@ func TestARoomThatIsRemovedIsGoneForEverybody(t *testing.T) {
 		room := newBusyRoom(t, tenant, name, "carol")
 		absent := harness.NewMirror(bob, "absent", []string{harness.ByMark, harness.ByResume, harness.ByCursor}[round%3])
 		harness.Check(t, absent.Connect())
-		harness.Check(t, absent.AwaitRev(room.id, 20, 10*time.Second))
+		harness.Check(t, absent.AwaitRev(room.id, 20, 30*time.Second))
 		absent.Drop()
 		prompt := connect(t, bob, "device_id", "prompt")
 		slow := harness.Must(bob.DialWith(harness.DialOptions{Stalled: true, ReadBuffer: trickle}))(t)
@@ -311,7 +311,7 @@ func wantToldOnConnect(t *testing.T, u *harness.User, m *harness.Mirror, room st
 	wantTold(t, "a client that was away when its room was removed", m.Told(room), map[string]int{"room.removed": 1})
 	harness.Must(m.Conn().Request(map[string]any{"type": "ping"}))(t)
 	m.Drop()
-	harness.Eventually(t, 20*time.Second, "a confirmed removal is not told again", func() bool {
+	harness.Eventually(t, 30*time.Second, "a confirmed removal is not told again", func() bool {
 		again := connect(t, u, "device_id", "absent")
 		defer again.Close()
 		told := slices.ContainsFunc(again.Frames(), func(f harness.Frame) bool { return f.RoomID == room })

@@ -58,7 +58,7 @@ func TestAClientThatDropsAHundredTimesSeesEachSeqOnceInOrder(t *testing.T) {
 	harness.Check(t, f.Connect())
 	for _, room := range ids {
 		const last = drops * perDrop / rooms
-		harness.Eventually(t, 20*time.Second, "the last message", func() bool { return f.Seq(room) >= last })
+		harness.Eventually(t, 30*time.Second, "the last message", func() bool { return f.Seq(room) >= last })
 		wantDense(t, f.Got(room), 1, last)
 	}
 	f.Drop()
@@ -202,7 +202,7 @@ func TestEachDeviceContinuesWhereItsOwnMarkIs(t *testing.T) {
 // awaitAck waits until a device's mark is stored: an ack over a socket is durable within a second.
 func awaitAck(t *testing.T, u *harness.User, room, device string, seq int64) {
 	t.Helper()
-	harness.Eventually(t, 5*time.Second, fmt.Sprintf("the mark of %s is stored", device), func() bool {
+	harness.Eventually(t, 30*time.Second, fmt.Sprintf("the mark of %s is stored", device), func() bool {
 		var rooms []struct {
 			RoomID  string `json:"room_id"`
 			LastAck int64  `json:"last_ack"`
@@ -220,16 +220,16 @@ func TestWhatWasSentWhileAwayComesOnReconnectAcrossARestart(t *testing.T) {
 	f := harness.NewFollower(tenant.User("bob"))
 	fill(t, alice, room, 5)
 	harness.Check(t, f.Connect())
-	harness.Eventually(t, 10*time.Second, "five messages", func() bool { return f.Seq(room) == 5 })
+	harness.Eventually(t, 30*time.Second, "five messages", func() bool { return f.Seq(room) == 5 })
 	f.Drop()
 	fill(t, alice, room, 5)
-	code, err := tenant.Server().Terminate(15 * time.Second)
+	code, err := tenant.Server().Terminate(30 * time.Second)
 	if err != nil || code != 0 {
 		t.Fatalf("SIGTERM: code %d, %v", code, err)
 	}
 	harness.Check(t, tenant.Server().Start())
 	harness.Check(t, f.Connect())
-	harness.Eventually(t, 10*time.Second, "ten messages", func() bool { return f.Seq(room) == 10 })
+	harness.Eventually(t, 30*time.Second, "ten messages", func() bool { return f.Seq(room) == 10 })
 	f.Drop()
 	wantDense(t, f.Got(room), 1, 10)
 	for _, v := range f.Violations() {

@@ -16,7 +16,7 @@ func TestSIGTERMTellsClientsAndEndsWithZero(t *testing.T) {
 	harness.Must(alice.Send(room, harness.Body("before the end")))(t)
 
 	began := time.Now()
-	code, err := tenant.Server().Terminate(15 * time.Second)
+	code, err := tenant.Server().Terminate(30 * time.Second)
 	if err != nil || code != 0 {
 		t.Errorf("SIGTERM: exit code %d, %v", code, err)
 	}
@@ -26,7 +26,7 @@ func TestSIGTERMTellsClientsAndEndsWithZero(t *testing.T) {
 		if goodbye.ReconnectMS < 500 || goodbye.ReconnectMS > 5000 {
 			t.Errorf("socket %d: reconnect_after_ms %d, want 500 to 5000", i, goodbye.ReconnectMS)
 		}
-		if code := harness.Must(c.CloseCode(time.Second))(t); code != 1001 {
+		if code := harness.Must(c.CloseCode(30 * time.Second))(t); code != 1001 {
 			t.Errorf("socket %d: close code %d, want 1001", i, code)
 		}
 		wantDense(t, c.Messages(room), 1, 1)

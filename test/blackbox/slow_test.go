@@ -84,7 +84,7 @@ func TestASocketWhoseWritesStandStillIsClosedAndResumes(t *testing.T) {
 
 	<-time.After(14 * time.Second) // 10 s without progress is the server's limit
 	stalled.Conn().Read()
-	code := harness.Must(stalled.Conn().CloseCode(10 * time.Second))(t)
+	code := harness.Must(stalled.Conn().CloseCode(30 * time.Second))(t)
 	if code != 4408 && code != 1006 { // a full buffer may have no room for the close frame
 		t.Errorf("close code: got %d, want 4408, or 1006 when no frame could be written", code)
 	}
@@ -100,7 +100,7 @@ func catchUp(t *testing.T, f *harness.Follower, room string, last int64) {
 	t.Helper()
 	const reconnects = 3
 	for try := 0; f.Seq(room) < last && try <= reconnects; try++ {
-		err := harness.Until(10*time.Second, "a slow socket catches up", func() bool {
+		err := harness.Until(30*time.Second, "a slow socket catches up", func() bool {
 			select {
 			case <-f.Conn().Finished():
 				return true

@@ -385,7 +385,7 @@ func (w *unreadWorld) list() error {
 // compare holds every user's list against the model. What was read over a socket is durable within a second.
 func (w *unreadWorld) compare(operations int) error {
 	var differences []string
-	err := harness.Until(10*time.Second, "the counts equal the recount", func() bool {
+	err := harness.Until(30*time.Second, "the counts equal the recount", func() bool {
 		differences = nil
 		for _, u := range w.users {
 			differences = append(differences, w.differences(u, true)...)

@@ -15,7 +15,7 @@ import (
 // ended, once.
 func TestASocketThatNeverReadsHoldsUpNoAnswer(t *testing.T) {
 	t.Parallel()
-	const words, pace, late = 500, 10 * time.Millisecond, 3 * time.Second // beside all other tests
+	const words, pace, late = 500, 10 * time.Millisecond, 8 * time.Second // beside all other tests
 	model := harness.Must(scripted.Start("127.0.0.1:0"))(t)
 	t.Cleanup(model.Close)
 	s := harness.Start(t, harness.Options{Env: map[string]string{"OUTBOUND_ALLOW": "llm=127.0.0.1"}})

@@ -48,7 +48,7 @@ func TestAfterAFailedFsyncNothingIsAcknowledgedAndTheProcessEnds(t *testing.T) {
 		}
 		sends = append(sends, one)
 	}
-	code, err := s.WaitExit(10 * time.Second)
+	code, err := s.WaitExit(30 * time.Second)
 	if err != nil || code == 0 {
 		t.Fatalf("after a failed fsync the process must end with a code that is not 0: code %d, %v", code, err)
 	}
@@ -155,7 +155,7 @@ func TestAFullDiskRefusesSendsServesReadsAndHeals(t *testing.T) {
 		t.Errorf("a send on a full disk: %s, Retry-After %q", refused.Body, refused.Header.Get("Retry-After"))
 	}
 	wantAll(t, alice, room, acked)
-	harness.Eventually(t, 10*time.Second, "/health says that the disk cannot be written", func() bool {
+	harness.Eventually(t, 30*time.Second, "/health says that the disk cannot be written", func() bool {
 		res := harness.Must(s.Anonymous().Do(t.Context(), http.MethodGet, "/health", nil))(t)
 		var health struct {
 			Status     string
@@ -173,7 +173,7 @@ func TestAFullDiskRefusesSendsServesReadsAndHeals(t *testing.T) {
 	harness.Must(again.AwaitMessage(room, 1))(t) // for a device that was there before, coming back is reading
 
 	harness.Check(t, os.Remove(filler))
-	harness.Eventually(t, 15*time.Second, "the server heals without a restart", func() bool {
+	harness.Eventually(t, 30*time.Second, "the server heals without a restart", func() bool {
 		m, err := alice.SendAs(room, body)
 		if err == nil {
 			acked[m.MessageID] = true

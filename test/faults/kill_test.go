@@ -99,7 +99,7 @@ func judge(t *testing.T, rec *recorder, reader *harness.User, follower *harness.
 		whole := harness.Must(reader.History(room, 0, 100))(t)
 		rec.final(room, seen(whole, rec.now()))
 		last := int64(len(whole))
-		harness.Eventually(t, 20*time.Second, "the follower sees the last message", func() bool { return follower.Seq(room) >= last })
+		harness.Eventually(t, 30*time.Second, "the follower sees the last message", func() bool { return follower.Seq(room) >= last })
 		rec.streamed(checker.Stream{Name: "the follower", Room: room, Seen: seen(follower.Got(room), rec.now())})
 		info := harness.Must(reader.Room(room))(t)
 		if info.LastSeq != last || info.LastRev < last {

@@ -69,7 +69,7 @@ func work(path string) (err error) {
 		return err
 	}
 	report := workerReport{}
-	idle := harness.Until(10*time.Second, "the calls have ended and nothing is left", func() bool {
+	idle := harness.Until(30*time.Second, "the calls have ended and nothing is left", func() bool {
 		left, err := store.OutboxStats(ctx)
 		report = workerReport{Stats: courier.Stats()[domain.LaneWebhook], Waiting: left[domain.LaneWebhook].Waiting}
 		return err == nil && report.Waiting == 0 && report.Stats.Attempts >= 2 && report.Stats.Lost > 0
@@ -147,7 +147,7 @@ func startWorker(t *testing.T, path string) *worker {
 func (w *worker) pause(t *testing.T) {
 	t.Helper()
 	harness.Check(t, w.cmd.Process.Signal(syscall.SIGSTOP))
-	harness.Eventually(t, 5*time.Second, "the worker is stopped", func() bool {
+	harness.Eventually(t, 30*time.Second, "the worker is stopped", func() bool {
 		stat := string(harness.Must(os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.cmd.Process.Pid)))(t))
 		return strings.HasPrefix(stat[strings.LastIndexByte(stat, ')')+1:], " T")
 	})

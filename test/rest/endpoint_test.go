@@ -72,7 +72,7 @@ func TestAWebhookThatAnswers410IsDisabledUntilItIsSetAnew(t *testing.T) {
 	f.replay(id)
 	tenant := "/admin/tenants/" + f.tenant
 	disabled := f.backend().get("/webhook").want(http.StatusOK).object()
-	for deadline := time.Now().Add(10 * time.Second); disabled["disabled_at"] == nil && time.Now().Before(deadline); { // a moment after the call is settled
+	for deadline := time.Now().Add(30 * time.Second); disabled["disabled_at"] == nil && time.Now().Before(deadline); { // a moment after the call is settled
 		<-time.After(5 * time.Millisecond)
 		disabled = f.backend().get("/webhook").want(http.StatusOK).object()
 	}

@@ -46,7 +46,7 @@ func (f *fixture) wantSettled() {
 	f.t.Helper()
 	select {
 	case <-f.settled:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		f.t.Fatal("no call was settled within 10 s")
 	}
 }
