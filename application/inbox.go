@@ -17,7 +17,9 @@ type inbox struct {
 	seen  int64 // the highest place heard of while not live
 	again bool  // places may have been missed: not live before the store was read once more
 	spent int64 // up to this place all attempts were made: the rest is another socket's
+	given int64 // up to this place what was spent is a dead letter
 	run   noticeRun
+	last  noticeRun // the last whose attempts were spent
 }
 
 // noticeRun are notifications that were pushed and wait for their acknowledgement: all up to a place, to be pushed once

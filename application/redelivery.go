@@ -60,11 +60,13 @@ func (f *Fanout) redeliver(ctx context.Context) {
 			}
 		}
 		for _, p := range f.peers() {
-			if !p.noticesDue() {
-				continue
+			if p.noticesDue() {
+				if err := p.redeliverNotices(ctx); ignoreGone(err) != nil && ctx.Err() == nil {
+					f.log.Warn("notifications not sent again", "error", err)
+				}
 			}
-			if err := p.redeliverNotices(ctx); ignoreGone(err) != nil && ctx.Err() == nil {
-				f.log.Warn("notifications not sent again", "error", err)
+			if err := p.giveUpNotices(ctx); ignoreGone(err) != nil && ctx.Err() == nil {
+				f.log.Warn("notifications not given up", "error", err)
 			}
 		}
 	}
@@ -488,7 +490,7 @@ func (p *Peer) noticesDue() bool {
 	return p.inbox.live && p.inbox.run.attempts > 0 && !time.Now().Before(p.inbox.run.due)
 }
 
-// redeliverNotices pushes those of the run that are not acknowledged once more, or gives them up.
+// redeliverNotices pushes those of the run that are not acknowledged once more, or leaves them when its attempts are spent.
 func (p *Peer) redeliverNotices(ctx context.Context) error {
 	p.f.delivery.flushDevice(ctx, p.caller, p.device)
 	p.mu.Lock()
@@ -514,19 +516,16 @@ func (p *Peer) redeliverNotices(ctx context.Context) error {
 		p.pushNoticesAgain(waiting, last)
 		return nil
 	}
-	p.setSpent(last)
-	if err := p.giveUpNotices(ctx, u, waiting); err != nil {
-		p.setSpent(after) // once more with the next tick
-		return err
-	}
+	p.noteSpent(u, last)
 	p.nextNotices(last)
 	return nil
 }
 
-func (p *Peer) setSpent(place int64) {
+// noteSpent remembers the run whose attempts were the last up to a place.
+func (p *Peer) noteSpent(u noticeRun, place int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inbox.spent = place
+	p.inbox.spent, p.inbox.last = place, u
 }
 
 // nextNotices begins a run of what was pushed since the last one.
@@ -564,11 +563,49 @@ func (p *Peer) pushNoticesAgain(waiting []domain.Notice, last int64) {
 	u.attempts++
 }
 
-// giveUpNotices moves a user's notifications to the dead letters, but for those acknowledged at the last moment, and those
-// that another of the user's sockets here has attempts left for.
-func (p *Peer) giveUpNotices(ctx context.Context, u noticeRun, waiting []domain.Notice) error {
-	all := p.spentByAll()
-	waiting = slices.DeleteFunc(waiting, func(n domain.Notice) bool { return n.Place > all })
+// giveUpNotices moves what the socket has spent its attempts for to the dead letters, but for what was acknowledged at the
+// last moment, and what another of the user's sockets here has attempts left for: that waits until the other has spent them
+// too, or has closed.
+func (p *Peer) giveUpNotices(ctx context.Context) error {
+	p.mu.Lock()
+	u, given, spent := p.inbox.last, p.inbox.given, p.inbox.spent
+	p.mu.Unlock()
+	if spent <= given {
+		return nil
+	}
+	for all := p.spentByAll(); given < all; {
+		waiting, err := ports.View(ctx, p.f.store, p.caller.Tenant.ID, func(r ports.Reader) ([]domain.Notice, error) {
+			return r.Notices(p.caller.User, given, giveUpStep)
+		})
+		if err != nil {
+			return err
+		}
+		next := all
+		if len(waiting) == giveUpStep {
+			next = min(all, waiting[len(waiting)-1].Place)
+		}
+		waiting = slices.DeleteFunc(waiting, func(n domain.Notice) bool { return n.Place > all })
+		if err := p.moveNotices(ctx, u, waiting); err != nil {
+			return err
+		}
+		given = next
+		p.noteGiven(given)
+	}
+	return nil
+}
+
+// noteGiven remembers up to which place nothing is left to be given up.
+func (p *Peer) noteGiven(place int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inbox.given = place
+}
+
+// moveNotices moves a user's notifications to the dead letters, those that still wait.
+func (p *Peer) moveNotices(ctx context.Context, u noticeRun, waiting []domain.Notice) error {
+	if len(waiting) == 0 {
+		return nil
+	}
 	at := p.f.clock.Now()
 	given, err := ports.Update(ctx, p.f.store, p.caller.Tenant.ID, func(tx ports.Tx) (given int64, err error) {
 		for _, n := range waiting {

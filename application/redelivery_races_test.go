@@ -202,6 +202,31 @@ func TestASocketThatHasSpentItsAttemptsDoesNotEndThemForAnother(t *testing.T) {
 	}
 }
 
+// TestWhatOneSocketHasSpentIsGivenUpWhenTheOtherCloses: its attempts will not be made.
+func TestWhatOneSocketHasSpentIsGivenUpWhenTheOtherCloses(t *testing.T) {
+	t.Parallel()
+	inHall(t, func(h *hall) {
+		desk := h.connect("ann", "desk")
+		h.notify(`{"n":1}`, "ann")
+		time.Sleep(910 * time.Second)
+		phone := h.connect("ann", "phone")
+		time.Sleep(60 * time.Second) // the desk's are spent
+		h.notify(`{"n":2}`, "ann")   // has attempts left on both
+		time.Sleep(10 * time.Second)
+		before := len(h.noticeLetters())
+		phone.peer.Close()
+		time.Sleep(10 * time.Second)
+		letters, pushes := h.noticeLetters(), desk.pushes()
+		if before != 0 || len(letters) != 1 || letters[0].Attempts != 5 || letters[0].User != "ann" || pushes[`{"n":1}`] != 5 || pushes[`{"n":2}`] != 1 {
+			t.Errorf("%d letters before the other closes, then %+v; pushed %v", before, letters, pushes)
+		}
+		time.Sleep(20 * time.Minute)
+		if letters, pushes := h.noticeLetters(), desk.pushes(); len(letters) != 2 || pushes[`{"n":1}`] != 5 || pushes[`{"n":2}`] != 5 {
+			t.Errorf("in the end %d letters; pushed %v", len(letters), pushes)
+		}
+	})
+}
+
 // TestNoOldTextComesAfterAChange that was made between reading a message and pushing it again.
 func TestNoOldTextComesAfterAChange(t *testing.T) {
 	t.Parallel()
