@@ -615,6 +615,56 @@ func TestAStopOfTheServerLosesNoQuestion(t *testing.T) {
 	}
 }
 
+// TestAnAnswerThatMayNotGoOnEndsAtOnce: between a stop of the server, which comes when its start was shown, and its next
+// attempt people have taken over, or the bot was removed.
+func TestAnAnswerThatMayNotGoOnEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	for code, change := range map[string]func(p *theatre, room domain.RoomID, bot domain.UserID) error{
+		"HANDED_OFF": func(p *theatre, room domain.RoomID, _ domain.UserID) error {
+			_, err := p.bots.HandOff(context.Background(), p.backend(), room, "human", "")
+			return err
+		},
+		"REMOVED": func(p *theatre, room domain.RoomID, bot domain.UserID) error {
+			return p.rooms.RemoveMember(context.Background(), p.backend(), room, bot)
+		},
+	} {
+		t.Run(code, func(t *testing.T) {
+			t.Parallel()
+			inTheatre(t, func(p *theatre) {
+				p.model.plays(says(10*time.Second, "answer"))
+				bot := p.bot().ID.User()
+				room := p.group("ann", string(bot))
+				ann := p.connect("ann", "d")
+				p.say("ann", room, "q")
+				time.Sleep(2 * time.Second)
+				p.closeTheatre()
+				p.answers(func(int, ports.Attempt) ports.Outcome { // while the next attempt asks for its context
+					p.mu.Unlock()
+					defer p.mu.Lock()
+					if err := change(p, room, bot); err != nil {
+						t.Error(err)
+					}
+					return ports.Outcome{Result: ports.Delivered, Status: 200, Answer: []byte(`{"system_prompt":""}`)}
+				})
+				p.openTheatre()
+				time.Sleep(32 * time.Second) // the lease
+				var starts, ends int
+				for _, s := range ann.shown() {
+					if strings.HasPrefix(s, "start ") {
+						starts++
+					}
+					if strings.HasPrefix(s, "error "+code) {
+						ends++
+					}
+				}
+				if _, ok, err := streamOf(p, room); starts != 1 || ends != 1 || ok || err != nil {
+					t.Errorf("ann saw %q; stored %v, %v", ann.shown(), ok, err)
+				}
+			})
+		})
+	}
+}
+
 // TestABotIsNobodysAdmin: neither when the last admin leaves nor when it is alone with who comes.
 func TestABotIsNobodysAdmin(t *testing.T) {
 	t.Parallel()

@@ -50,10 +50,7 @@ func (u *botRun) speak(ctx, running context.Context, answer func(context.Context
 
 // open makes the stream durable and shows its start; false when it is not to begin after all.
 func (u *botRun) open(ctx context.Context) (opened bool, err error) {
-	s := domain.Stream{
-		Message: u.part.Message, Room: u.part.Room, Bot: u.claim.Bot, ReplyTo: u.part.ReplyTo, Attempt: u.part.Attempt,
-		StartedAt: u.r.Clock.Now(),
-	}
+	s := u.stream()
 	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) {
 		note, err := tx.OpenStream(u.hold, s)
 		if err == nil && (note.Human || note.Removed) {
@@ -61,15 +58,36 @@ func (u *botRun) open(ctx context.Context) (opened bool, err error) {
 		}
 		return note, err
 	})
-	if errors.Is(err, domain.ErrLeaseLost) || err == nil && (note.Human || note.Removed) {
+	switch {
+	case errors.Is(err, domain.ErrLeaseLost):
 		return false, nil
-	}
-	if err != nil {
+	case err != nil:
 		return false, err
+	case note.Human:
+		u.unopened(domain.StreamHandedOff)
+		return false, nil
+	case note.Removed:
+		u.unopened(domain.StreamRemoved)
+		return false, nil
 	}
 	u.r.counters.started.Add(1)
 	u.publish()
 	return true, nil
+}
+
+// stream is the attempt as the store has it, from its beginning. The caller holds mu, or has not begun to tell.
+func (u *botRun) stream() domain.Stream {
+	return domain.Stream{
+		Message: u.part.Message, Room: u.part.Room, Bot: u.claim.Bot, ReplyTo: u.part.ReplyTo, Attempt: u.part.Attempt,
+		StartedAt: u.r.Clock.Now(),
+	}
+}
+
+// unopened tells of the end of a stream that is not to begin, if an earlier attempt has shown its start.
+func (u *botRun) unopened(code domain.StreamCode) {
+	if u.part.Attempt > 1 {
+		u.failed(ending{}, code)
+	}
 }
 
 // ask has the model answer, again while it could not be reached and nothing was said.
@@ -99,9 +117,7 @@ func (u *botRun) ask(ctx context.Context, system string, voice *voice) (end endi
 func (u *botRun) begin(ctx context.Context, attempt int) bool {
 	u.mu.Lock()
 	u.part.Attempt = attempt
-	s := domain.Stream{
-		Message: u.part.Message, Room: u.part.Room, Bot: u.claim.Bot, ReplyTo: u.part.ReplyTo, Attempt: attempt, StartedAt: u.r.Clock.Now(),
-	}
+	s := u.stream()
 	u.mu.Unlock()
 	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) { return tx.OpenStream(u.hold, s) })
 	if !u.heed(note, err) {
@@ -245,12 +261,17 @@ func (u *botRun) fail(ctx context.Context, end ending, code domain.StreamCode) e
 	if ignoreGone(err) != nil {
 		return err
 	}
+	u.failed(end, code)
+	return nil
+}
+
+// failed counts and tells the end of a stream of which there is no message.
+func (u *botRun) failed(end ending, code domain.StreamCode) {
 	u.count(ending{finish: domain.FinishError, usage: end.usage})
 	part := u.part
 	part.Failed, part.Offset = code, 0
 	u.r.publish(part)
 	u.r.Wake()
-	return nil
 }
 
 // meta is what a message tells of how it was made.
@@ -301,15 +322,8 @@ func (v *voice) say(text string) bool {
 	}
 	v.spoken += len(text)
 	v.fresh.WriteString(text)
-	v.signal()
+	signalTo(v.wake)
 	return whole
-}
-
-func (v *voice) signal() {
-	select {
-	case v.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (v *voice) said() bool {
@@ -322,7 +336,7 @@ func (v *voice) close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.closed = true
-	v.signal()
+	signalTo(v.wake)
 }
 
 // take returns what is fresh, and whether more may come.
