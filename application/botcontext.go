@@ -65,13 +65,16 @@ var errContextBusy = errors.New("ask for a bot's context: not now")
 // the operator's.
 func (u *botRun) contextURL() (url, endpoint string) {
 	if u.bot.WebhookURL != "" {
-		return u.bot.WebhookURL, string(u.claim.Tenant) + "/" + u.bot.ID.String() + "/context"
+		return u.bot.WebhookURL, botContextEndpoint(u.claim.Tenant, u.bot.ID)
 	}
 	return u.r.Courier.Webhook(u.tenant), contextEndpoint(u.claim.Tenant)
 }
 
+// contextSuffix tells an endpoint that is asked for contexts from the same one as it is told of messages.
+const contextSuffix = "/context"
+
 // contextEndpoint names a tenant's webhook, as it is asked for contexts, to the guard.
-func contextEndpoint(tenant domain.TenantID) string { return string(tenant) + "/context" }
+func contextEndpoint(tenant domain.TenantID) string { return string(tenant) + contextSuffix }
 
 // askContext makes the one attempt there is: the message is answered now or not at all.
 func (u *botRun) askContext(ctx context.Context, url, endpoint string) (system string, skip bool, err error) {

@@ -135,7 +135,7 @@ func (b *Bots) Update(ctx context.Context, c Caller, id domain.BotID, patch doma
 	})
 	if err == nil {
 		b.places.Forget(ports.OutboundLLM, botEndpoint(c.Tenant.ID, id))
-		b.places.Forget(ports.OutboundWebhook, botEndpoint(c.Tenant.ID, id)+"/context")
+		b.places.Forget(ports.OutboundWebhook, botContextEndpoint(c.Tenant.ID, id))
 	}
 	return bot, err
 }
@@ -143,6 +143,11 @@ func (b *Bots) Update(ctx context.Context, c Caller, id domain.BotID, patch doma
 // botEndpoint names a bot's model to the guard.
 func botEndpoint(tenant domain.TenantID, id domain.BotID) string {
 	return string(tenant) + "/" + id.String()
+}
+
+// botContextEndpoint names a bot's own webhook, which is asked for contexts alone, to the guard.
+func botContextEndpoint(tenant domain.TenantID, id domain.BotID) string {
+	return botEndpoint(tenant, id) + contextSuffix
 }
 
 // leaveStep is how many rooms a removed bot leaves in one write.

@@ -59,12 +59,7 @@ func (u *botRun) since() int64 {
 }
 
 // want has the run tell all of its answer once more, in its turn: who asks may be in the middle of hearing it.
-func (u *botRun) want() {
-	select {
-	case u.wanted <- struct{}{}:
-	default:
-	}
-}
+func (u *botRun) want() { signalTo(u.wanted) }
 
 // about are the runs here that an order is about.
 func (r *Runner) about(room domain.RoomID, message domain.MessageID) (runs []*botRun) {

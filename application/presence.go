@@ -89,10 +89,7 @@ func (p *Presence) seated(u ports.TenantUser, small []domain.RoomID) {
 	}
 	a.rooms, a.seated = small, true
 	p.mu.Unlock()
-	select {
-	case p.changed <- struct{}{}:
-	default:
-	}
+	signalTo(p.changed)
 }
 
 // takeRooms takes the small rooms of those users who have come and whose rooms are known.

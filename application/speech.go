@@ -98,7 +98,7 @@ func (u *botRun) ask(ctx context.Context, system string, voice *voice) (end endi
 		return ending{finish: domain.FinishError, code: domain.StreamRefused}
 	}
 	q := ports.Question{
-		Endpoint: string(u.claim.Tenant) + "/" + u.bot.ID.String(), Provider: u.bot.Provider, BaseURL: u.bot.BaseURL, Key: key,
+		Endpoint: botEndpoint(u.claim.Tenant, u.bot.ID), Provider: u.bot.Provider, BaseURL: u.bot.BaseURL, Key: key,
 		Model: u.bot.Model, System: system, Turns: u.turns, MaxOutputTokens: u.bot.MaxOutputTokens, Temperature: u.bot.Temperature,
 	}
 	for {

@@ -29,12 +29,7 @@ func NewUpkeep(purger ports.Purger, keys ports.KeyWriter, identity *Identity, lo
 }
 
 // Wake says that there is something to purge.
-func (u *Upkeep) Wake() {
-	select {
-	case u.wake <- struct{}{}:
-	default:
-	}
-}
+func (u *Upkeep) Wake() { signalTo(u.wake) }
 
 // Run works once at the start, so that a purge cut short by a restart goes on, and then every 30 s, or when there is
 // something to purge, until ctx ends.

@@ -38,9 +38,11 @@ type BotWriter interface {
 // StreamWriter keeps answers while they are on their way. Every call but StopStream shows the hold of its run: once that is
 // lost it is domain.ErrLeaseLost, and nothing is written.
 type StreamWriter interface {
-	// OpenStream stores an answer that begins, or begins anew with a later Attempt.
+	// OpenStream stores an answer that begins, or begins anew with a later Attempt. While the bot has another answer on its
+	// way in the room it is an error. When the room is gone nothing is written, and the note says Removed.
 	OpenStream(hold domain.Hold, s domain.Stream) (StreamNote, error)
-	// KeepStream stores how far an answer has come.
+	// KeepStream stores how far an answer has come; domain.ErrMessageNotFound when it is not, or no more, on its way. When
+	// the room is gone nothing is written, and the note says Removed.
 	KeepStream(hold domain.Hold, message domain.MessageID, text string) (StreamNote, error)
 	// EndStream ends an answer of which no message is made, or one that had not begun, and the run with it: its job is gone,
 	// or goes on at once when there is a newer trigger.

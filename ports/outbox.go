@@ -10,8 +10,8 @@ import (
 // OutboxWriter adds to the outbox within a unit of work: what asked for a call and the call are durable together.
 type OutboxWriter interface {
 	// Enqueue adds a job. An id that is in the outbox is domain.ErrIdempotency; but of domain.LaneBot the job that is there
-	// gets the Message of the new one. A claim of it stands then, and when that is settled without Again, the job goes on
-	// from its beginning, due at once.
+	// gets the Message, the Event and the CreatedAt of the new one, and with that its age. A claim of it stands then, and
+	// when that is settled without Again, the job goes on from its beginning, due at once.
 	Enqueue(job domain.Job) error
 	// AddDeadLetter keeps a delivery that was given up. Of a tenant's domain.DeadLettersKept are kept: when
 	// there are more the oldest goes, of messages on sockets first, since those are in the log of their room.
@@ -51,13 +51,15 @@ type DeadLetterReader interface {
 // out; they go with the tenant. A store that belongs to one process ends all leases when it is opened.
 type Outbox interface {
 	// Claim hands out jobs of a lane that are due, those due longest first within a tenant, tenants in turn. Each is
-	// leased: until the lease has passed nobody else gets it. When there is none, next is how long until one will be due;
-	// 0 when the lane is empty.
+	// leased: until the lease has passed nobody else gets it. When there is none, next is how long until one will be due; 0
+	// when that is not known: the lane is empty, or has jobs of Except alone that Life does not bring out, or Limit is 0 or
+	// below.
 	Claim(ctx context.Context, q ClaimQuery) (claims []Claim, next time.Duration, err error)
-	// Settle ends claims, each on its own and all in one transaction. A claim whose lease has passed and was given to
-	// somebody else changes nothing and comes back in lost.
+	// Settle ends claims, each on its own and all in one transaction. A claim that does not stand any more changes nothing
+	// and comes back in lost: its lease has passed and the job was given to somebody else, the job has ended, or all of the
+	// tenant is gone.
 	Settle(ctx context.Context, settlements []Settlement) (lost []domain.JobID, err error)
-	// Renew lets claims stand for another lease from now. Those that were given to somebody else come back in lost.
+	// Renew lets claims stand for another lease from now. Those that do not stand any more come back in lost, as with Settle.
 	Renew(ctx context.Context, claims []Claim, lease time.Duration) (lost []domain.JobID, err error)
 	// OutboxStats counts what waits in each lane that has anything.
 	OutboxStats(ctx context.Context) (map[domain.Lane]OutboxStats, error)

@@ -20,8 +20,11 @@ func openOutbox(db *conn, cfg Config) (steady, error) {
 	return newSteady(cfg, last), err
 }
 
-const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING`
+const (
+	insertJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO `
+	addJob = insertJob + "NOTHING"
+)
 
 // Enqueue implements ports.OutboxWriter.
 func (t *tx) Enqueue(job domain.Job) error {
@@ -54,18 +57,33 @@ func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err erro
 
 // Settle implements ports.Outbox.
 func (s *Store) Settle(ctx context.Context, settlements []ports.Settlement) (lost []domain.JobID, err error) {
-	if len(settlements) == 0 {
+	return s.eachClaim(ctx, len(settlements), func(i int) ports.Claim { return settlements[i].Claim },
+		func(t *tx, i int) (stands bool, err error) { return t.settle(settlements[i]) })
+}
+
+// eachClaim does something with each of n claims, bound to its tenant, all in one transaction; lost are the jobs of those
+// that do not stand any more.
+func (s *Store) eachClaim(
+	ctx context.Context, n int, claim func(i int) ports.Claim, do func(t *tx, i int) (stands bool, err error),
+) (lost []domain.JobID, err error) {
+	if n == 0 {
 		return nil, nil
 	}
 	err = s.submit(ctx, operator, func(t *tx) error {
 		lost = nil
-		for _, settled := range settlements {
-			stands, err := t.settle(settled)
+		for i := range n {
+			c := claim(i)
+			stands, err := false, t.bind(c.Tenant)
+			if errors.Is(err, domain.ErrTenantNotFound) {
+				err = nil // it goes with the tenant
+			} else if err == nil {
+				stands, err = do(t, i)
+			}
 			if err != nil {
 				return err
 			}
 			if !stands {
-				lost = append(lost, settled.ID)
+				lost = append(lost, c.ID)
 			}
 		}
 		return nil
@@ -78,12 +96,6 @@ func (s *Store) Settle(ctx context.Context, settlements []ports.Settlement) (los
 
 // settle ends a claim, unless it does not stand any more.
 func (t *tx) settle(s ports.Settlement) (stands bool, err error) {
-	if err := t.bind(s.Tenant); err != nil {
-		if errors.Is(err, domain.ErrTenantNotFound) {
-			return false, nil // it goes with the tenant
-		}
-		return false, err
-	}
 	n, err := t.end(s)
 	if err != nil || n == 0 {
 		return false, err

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -14,8 +13,7 @@ import (
 
 // runJob adds a job of the bots' lane, or gives the newer trigger to the one that is there. That keeps its place, its claim
 // and its attempts; its event and its age are the trigger's.
-const runJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO UPDATE
+const runJob = insertJob + `UPDATE
 	SET message = excluded.message, event = excluded.event, created = excluded.created WHERE lane = 'bot'`
 
 // run is a job whose claim stands.
@@ -99,37 +97,13 @@ func (t *tx) enqueueRuns(runs []domain.Job) error {
 
 // Renew implements ports.Outbox.
 func (s *Store) Renew(ctx context.Context, claims []ports.Claim, lease time.Duration) (lost []domain.JobID, err error) {
-	if len(claims) == 0 {
-		return nil, nil
-	}
-	err = s.submit(ctx, operator, func(t *tx) error {
-		lost = nil
-		until := s.steady.now() + lease.Milliseconds()
-		for _, c := range claims {
-			stands, err := t.renew(c, until)
-			if err != nil {
-				return err
-			}
-			if !stands {
-				lost = append(lost, c.ID)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return lost, nil
+	return s.eachClaim(ctx, len(claims), func(i int) ports.Claim { return claims[i] },
+		func(t *tx, i int) (stands bool, err error) { return t.renew(claims[i], lease) })
 }
 
-func (t *tx) renew(c ports.Claim, until int64) (stands bool, err error) {
-	if err := t.bind(c.Tenant); err != nil {
-		if errors.Is(err, domain.ErrTenantNotFound) {
-			return false, nil // it goes with the tenant
-		}
-		return false, err
-	}
+func (t *tx) renew(c ports.Claim, lease time.Duration) (stands bool, err error) {
 	t.w.clockwork.used = true
+	until := t.w.store.steady.now() + lease.Milliseconds()
 	n, err := t.remove("UPDATE outbox SET ready = ? WHERE tenant = ? AND id = ? AND fence = ?", until, t.tenant, c.ID[:], c.Fence)
 	return n > 0, err
 }
