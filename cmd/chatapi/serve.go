@@ -126,7 +126,8 @@ func (a *app) start(name string, run func(context.Context) error) (stop func()) 
 }
 
 // stop ends the server in peace: readiness says so, nobody new comes in, marks are written, sockets are told and closed,
-// and what ran behind them ends. The store is the caller's to close.
+// and what ran behind them ends. The operator's own doors stay open until the clients have left: how that goes on can be
+// seen, in the metrics and in the readiness that the socket beside the store tells. The store is the caller's to close.
 func (a *app) stop(l *listeners, stopCore func()) {
 	const shareOfDrain = 0.8 // the rest is for closing the store
 	a.log.Info("stopping")
@@ -134,11 +135,12 @@ func (a *app) stop(l *listeners, stopCore func()) {
 	patience := time.Duration(shareOfDrain * float64(a.cfg.ShutdownDrainTimeout))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	requestsDone := l.shutdown(ctx, a.log)
+	requestsDone := shutdown(ctx, a.log, l.public)
 	a.drainBots(ctx, patience/2)
 	a.delivery.Flush(ctx)
 	a.sockets.Drain(ctx, patience)
 	requestsDone()
+	shutdown(ctx, a.log, l.private...)()
 	stopCore()
 }
 
@@ -158,32 +160,36 @@ func (a *app) forceExitLater() {
 	})
 }
 
-// listeners are the open doors of the server, each with the server behind it.
+// door is an open listener with the server behind it.
+type door struct {
+	net.Listener
+	server *http.Server
+}
+
+// listeners are the open doors of the server.
 type listeners struct {
-	public  net.Listener
+	public  door
+	private []door // the operator's
 	admin   string // address, or off
-	servers []*http.Server
-	doors   []net.Listener
 }
 
 // listen opens the doors and serves none yet.
 func (a *app) listen() (*listeners, error) {
-	l := &listeners{admin: "off"}
-	var err error
-	if l.public, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
+	public, err := net.Listen("tcp", a.cfg.ListenAddr)
+	if err != nil {
 		return nil, fmt.Errorf("LISTEN_ADDR: %w (set another address, as in LISTEN_ADDR=127.0.0.1:8081 %s)", err, a.cfg.startCommand())
 	}
-	l.add(l.public, httpapi.Server(a.cfg.ListenAddr, a.public, a.log))
+	l := &listeners{public: door{public, httpapi.Server(a.cfg.ListenAddr, a.public, a.log)}, admin: "off"}
 	if a.cfg.AdminAddr != "" {
-		door, err := net.Listen("tcp", a.cfg.AdminAddr)
+		admin, err := net.Listen("tcp", a.cfg.AdminAddr)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("ADMIN_ADDR: %w (set another address, or off)", err), l.close())
+			return nil, errors.Join(fmt.Errorf("ADMIN_ADDR: %w (set another address, or off)", err), public.Close())
 		}
-		l.admin = door.Addr().String()
-		l.add(door, plainServer(a.admin, a.log))
+		l.admin = admin.Addr().String()
+		l.private = append(l.private, door{admin, plainServer(a.admin, a.log)})
 	}
-	if door, err := listenOperator(a.cfg.socketPath()); err == nil {
-		l.add(door, plainServer(a.operator, a.log))
+	if operator, err := listenOperator(a.cfg.socketPath()); err == nil {
+		l.private = append(l.private, door{operator, plainServer(a.operator, a.log)})
 	} else {
 		a.log.Warn("no operator's socket: the tenant and key commands work only while the server is stopped", "error", err)
 	}
@@ -197,42 +203,31 @@ func plainServer(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{Handler: h, ReadHeaderTimeout: slow, ReadTimeout: slow, ErrorLog: errorLog}
 }
 
-func (l *listeners) add(door net.Listener, server *http.Server) {
-	l.doors, l.servers = append(l.doors, door), append(l.servers, server)
-}
-
 func (l *listeners) address() string { return l.public.Addr().String() }
-
-func (l *listeners) close() error {
-	var failed []error
-	for _, door := range l.doors {
-		failed = append(failed, door.Close())
-	}
-	return errors.Join(failed...)
-}
 
 // serve answers at all doors; the channel tells of the first that fails.
 func (l *listeners) serve() (failed <-chan error) {
-	errs := make(chan error, len(l.doors))
-	for i, door := range l.doors {
+	doors := append([]door{l.public}, l.private...)
+	errs := make(chan error, len(doors))
+	for _, d := range doors {
 		go func() {
-			if err := l.servers[i].Serve(door); !errors.Is(err, http.ErrServerClosed) {
-				errs <- fmt.Errorf("listen on %s: %w", door.Addr(), err)
+			if err := d.server.Serve(d.Listener); !errors.Is(err, http.ErrServerClosed) {
+				errs <- fmt.Errorf("listen on %s: %w", d.Addr(), err)
 			}
 		}()
 	}
 	return errs
 }
 
-// shutdown closes the doors at once; the returned function waits for the requests under way, and cuts those that are
-// not done when ctx ends.
-func (l *listeners) shutdown(ctx context.Context, log *slog.Logger) (wait func()) {
+// shutdown closes doors at once; the returned function waits for the requests under way, and cuts those that are not done
+// when ctx ends.
+func shutdown(ctx context.Context, log *slog.Logger, doors ...door) (wait func()) {
 	var running sync.WaitGroup
-	for i, server := range l.servers {
+	for _, d := range doors {
 		running.Go(func() {
-			if err := server.Shutdown(ctx); err != nil {
-				log.Warn("requests cut at the end of the drain", "address", l.doors[i].Addr().String(), "error", err)
-				_ = server.Close() // it is closed either way
+			if err := d.server.Shutdown(ctx); err != nil {
+				log.Warn("requests cut at the end of the drain", "address", d.Addr().String(), "error", err)
+				_ = d.server.Close() // it is closed either way
 			}
 		})
 	}

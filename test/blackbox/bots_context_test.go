@@ -280,6 +280,28 @@ func TestABadAnswerOfTheWebhookSilencesTheBotUnlessItIsToAnswerThen(t *testing.T
 	})
 }
 
+// wantContextLogged fails unless the log says once, as a warning, which bot was not given its context and why.
+func wantContextLogged(t *testing.T, s *harness.Server, bot string) {
+	t.Helper()
+	var found []string
+	for line := range strings.Lines(s.Log()) {
+		var entry struct {
+			Level, Msg, Error, Tenant, Bot string
+			Answering                      *bool
+		}
+		if json.Unmarshal([]byte(line), &entry) != nil || entry.Msg != "context of a bot not answered" {
+			continue
+		}
+		found = append(found, line)
+		if entry.Level != "WARN" || entry.Bot != bot || entry.Tenant == "" || entry.Error == "" || entry.Answering == nil || *entry.Answering {
+			t.Errorf("the log says %s", line)
+		}
+	}
+	if len(found) != 1 {
+		t.Errorf("the log says %q, want one line", found)
+	}
+}
+
 // TestAWebhookThatIsOutOfReachSilencesTheBot: nobody is there, or it may not be called.
 func TestAWebhookThatIsOutOfReachSilencesTheBot(t *testing.T) {
 	t.Parallel()
@@ -290,7 +312,10 @@ func TestAWebhookThatIsOutOfReachSilencesTheBot(t *testing.T) {
 	alice := h.User("alice")
 	c := connect(t, alice)
 	ask(t, alice, room, "first")
-	<-time.After(2 * time.Second) // nothing comes
+	harness.Eventually(t, 30*time.Second, "the context is counted as failed", func() bool {
+		return harness.Must(h.Server().Metric("chatapi_bots_contexts_failed_total"))(t) == 1
+	})
+	wantContextLogged(t, h.Server(), id)
 	if all := answers(t, c, room); len(all) != 0 || len(h.askedFor(script)) != 0 {
 		t.Errorf("%d answers, the model was asked %d times", len(all), len(h.askedFor(script)))
 	}

@@ -203,13 +203,22 @@ func TestEachDeviceContinuesWhereItsOwnMarkIs(t *testing.T) {
 func awaitAck(t *testing.T, u *harness.User, room, device string, seq int64) {
 	t.Helper()
 	harness.Eventually(t, 30*time.Second, fmt.Sprintf("the mark of %s is stored", device), func() bool {
-		var rooms []struct {
-			RoomID  string `json:"room_id"`
-			LastAck int64  `json:"last_ack"`
-		}
-		harness.Must(u.Call(http.MethodGet, "/rooms?device_id="+device, nil, 200, &rooms))(t)
-		return len(rooms) == 1 && rooms[0].RoomID == room && rooms[0].LastAck == seq
+		return lastAck(t, u, room, device) == seq
 	})
+}
+
+// lastAck is a device's mark as it is stored, of the only room of its user.
+func lastAck(t *testing.T, u *harness.User, room, device string) int64 {
+	t.Helper()
+	var rooms []struct {
+		RoomID  string `json:"room_id"`
+		LastAck int64  `json:"last_ack"`
+	}
+	harness.Must(u.Call(http.MethodGet, "/rooms?device_id="+device, nil, 200, &rooms))(t)
+	if len(rooms) != 1 || rooms[0].RoomID != room {
+		t.Fatalf("the user's rooms: %+v, want %s alone", rooms, room)
+	}
+	return rooms[0].LastAck
 }
 
 func TestWhatWasSentWhileAwayComesOnReconnectAcrossARestart(t *testing.T) {
