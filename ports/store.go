@@ -16,7 +16,9 @@ import (
 // Errors: the closure's own error comes back as it is. domain.ErrBusy: the write queue is full; domain.ErrUnavailable:
 // the store cannot be written (a full or read-only disk, a lost connection), nothing was written; domain.ErrClosing:
 // the store is closed. A context that ends before the work has started returns its error and the work has not run;
-// once started, the context is ignored.
+// once started, the context is ignored. A store behind a network may lose the answer to a commit: that is
+// domain.ErrUnavailable too, and then all was written or nothing. Whoever repeats the work finds out by what makes it
+// repeatable, a client_id or an Idempotency-Key; no store repeats a commit by itself.
 type Store interface {
 	// View runs fn on a fresh snapshot opened after the call, so a caller reads its own writes. Values read stay valid
 	// after fn returns. Many views run side by side, beside one Update.
@@ -64,8 +66,9 @@ type Appended struct {
 }
 
 // CommitLog tells of committed events. OnCommit is called once, before the first write; fn then receives every
-// event of every committed Append and Update, in commit order and so in the order of rev within a room, after the
-// commit and before its callers are answered. fn is called by one goroutine at a time. It may block: that holds back
+// event of every committed Append and Update of this process, in commit order and so in the order of rev within a room,
+// after the commit and before its callers are answered. Where other processes commit too, or the answer to a commit was
+// lost, what is told of a room has gaps: its log has them. fn is called by one goroutine at a time. It may block: that holds back
 // the writer, which is how a slow dispatcher slows down ingest instead of growing a queue.
 type CommitLog interface {
 	OnCommit(fn func([]domain.Event))

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"net/http"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -201,7 +202,7 @@ func (t *tx) advance(r *room, m domain.Message) *room {
 }
 
 func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint domain.Fingerprint) error {
-	kind, err := senderNumber(m.SenderType)
+	kind, err := sqlrows.SenderNumber(m.SenderType)
 	if err != nil {
 		return err
 	}

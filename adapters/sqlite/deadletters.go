@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -119,21 +120,7 @@ func (t *tx) GrowDeadLetter(letter domain.DeadLetter) error {
 	if err != nil {
 		return err
 	}
-	return t.AddDeadLetter(grown(before, letter))
-}
-
-// grown is a letter that covers the run of another one too.
-func grown(before, now domain.DeadLetter) domain.DeadLetter {
-	both := before
-	both.FromSeq, both.ToSeq = min(before.FromSeq, now.FromSeq), max(before.ToSeq, now.ToSeq)
-	both.Attempts, both.Error = now.Attempts, now.Error
-	if now.LastAttemptAt.After(before.LastAttemptAt) {
-		both.LastAttemptAt = now.LastAttemptAt
-	}
-	if now.At.After(before.At) {
-		both.At = now.At
-	}
-	return both
+	return t.AddDeadLetter(sqlrows.GrownLetter(before, letter))
 }
 
 // TakeDeadLetter implements ports.OutboxWriter.

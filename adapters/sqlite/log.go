@@ -2,36 +2,12 @@ package sqlite
 
 import (
 	"database/sql/driver"
-	"fmt"
 	"math"
-	"slices"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-// changeKinds are the numbers of a room's changes in the store; they are never given another meaning.
-var changeKinds = [...]domain.EventKind{
-	1: domain.EventRoomCreated,
-	2: domain.EventRoomUpdated,
-	3: domain.EventRoomRemoved,
-	4: domain.EventMemberAdded,
-	5: domain.EventMemberRemoved,
-	6: domain.EventMemberUpdated,
-	7: domain.EventMessageEdited,
-	8: domain.EventMessageDeleted,
-	9: domain.EventHandoff,
-}
-
-// isOfMessage reports whether the target of a kind of changes is a message.
-func isOfMessage(kind int64) bool { return kind == 7 || kind == 8 }
-
-func changeNumber(kind domain.EventKind) (int64, error) {
-	if i := slices.Index(changeKinds[:], kind); i > 0 {
-		return int64(i), nil
-	}
-	return 0, fmt.Errorf("sqlite: %q is no kind of change", kind)
-}
 
 // SeqAt implements ports.LogReader.
 func (r *reader) SeqAt(id domain.RoomID, rev int64) (int64, error) {
@@ -87,23 +63,7 @@ func (r *reader) Events(q ports.EventQuery) ([]domain.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mergeEvents(messages, changes, q.Limit), nil
-}
-
-// mergeEvents joins two runs in order of rev into one, of at most limit.
-func mergeEvents(a, b []domain.Event, limit int) []domain.Event {
-	if len(b) == 0 {
-		return a
-	}
-	merged := make([]domain.Event, 0, min(len(a)+len(b), limit))
-	for len(merged) < limit && len(a)+len(b) > 0 {
-		if len(b) == 0 || len(a) > 0 && a[0].Rev < b[0].Rev {
-			merged, a = append(merged, a[0]), a[1:]
-			continue
-		}
-		merged, b = append(merged, b[0]), b[1:]
-	}
-	return merged
+	return sqlrows.MergeEvents(messages, changes, q.Limit), nil
 }
 
 // messageEvents are the messages of the stretch; told is the last one below it.
@@ -116,20 +76,7 @@ func (r *reader) messageEvents(room *room, q ports.EventQuery, told int64) ([]do
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
-	events := make([]domain.Event, len(found))
-	for i := range found {
-		events[i] = domain.Event{
-			Tenant: r.tenantID, Room: room.ID, Rev: found[i].FirstRev, Kind: domain.EventMessage,
-			At: found[i].CreatedAt, Message: &found[i],
-		}
-	}
-	return events, nil
-}
-
-// change is a row of room_changes with the membership it names, if it names one.
-type change struct {
-	rev, kind, target, at int64
-	member                *domain.Member
+	return sqlrows.MessageEvents(r.tenantID, room.ID, found), nil
 }
 
 // changesAfter joins the membership that a change of members (kinds 4 to 6) names, and leaves out changes of messages
@@ -142,11 +89,11 @@ const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColu
 
 // changeEvents are the changes that a query finds.
 func (r *reader) changeEvents(room *room, query string, values []driver.Value) ([]domain.Event, error) {
-	var changes []change
+	var changes []sqlrows.Change
 	err := r.conn.query(query, values, func(row row) error {
-		c := change{rev: row.int(0), kind: row.int(1), target: row.int(2), at: row.int(3)}
+		c := sqlrows.Change{Rev: row.int(0), Kind: row.int(1), Target: row.int(2), At: row.int(3)}
 		if !row.null(4) {
-			c.member = scanMember(row[5:], domain.UserID(row.text(4)))
+			c.Member = scanMember(row[5:], domain.UserID(row.text(4)))
 		}
 		changes = append(changes, c)
 		return nil
@@ -160,7 +107,7 @@ func (r *reader) changeEvents(room *room, query string, values []driver.Value) (
 	}
 	events := make([]domain.Event, 0, len(changes))
 	for _, c := range changes {
-		e, err := r.changeEvent(room, c, changed)
+		e, err := c.Event(r.tenantID, room.Room, changed)
 		if err != nil {
 			return nil, err
 		}
@@ -170,11 +117,11 @@ func (r *reader) changeEvents(room *room, query string, values []driver.Value) (
 }
 
 // changedMessages are the messages that changes name, by seq.
-func (r *reader) changedMessages(room *room, changes []change) (map[int64]domain.Message, error) {
+func (r *reader) changedMessages(room *room, changes []sqlrows.Change) (map[int64]domain.Message, error) {
 	var places []int64
 	for _, c := range changes {
-		if isOfMessage(c.kind) {
-			places = append(places, position(room.number, c.target))
+		if c.IsOfMessage() {
+			places = append(places, position(room.number, c.Target))
 		}
 	}
 	if len(places) == 0 {
@@ -190,31 +137,4 @@ func (r *reader) changedMessages(room *room, changes []change) (map[int64]domain
 		changed[m.Seq] = m
 	}
 	return changed, nil
-}
-
-// changeEvent tells a change with its target as it is now.
-func (r *reader) changeEvent(room *room, c change, changed map[int64]domain.Message) (domain.Event, error) {
-	if c.kind < 1 || c.kind >= int64(len(changeKinds)) {
-		return domain.Event{}, fmt.Errorf("sqlite: unknown kind of change %d", c.kind)
-	}
-	e := domain.Event{Tenant: r.tenantID, Room: room.ID, Rev: c.rev, Kind: changeKinds[c.kind], At: fromMillis(c.at)}
-	switch e.Kind {
-	case domain.EventMemberAdded, domain.EventMemberRemoved, domain.EventMemberUpdated:
-		if e.Member, e.Members = c.member, room.Members; c.member == nil {
-			return e, fmt.Errorf("sqlite: change %d names a membership that does not exist", c.rev)
-		}
-	case domain.EventMessageEdited, domain.EventMessageDeleted:
-		m, ok := changed[c.target]
-		if !ok {
-			return e, fmt.Errorf("sqlite: change %d names a message that does not exist", c.rev)
-		}
-		e.Message = &m
-	case domain.EventRoomCreated:
-		state := room.Room
-		e.State, e.Members = &state, room.Members
-	default:
-		state := room.Room
-		e.State = &state
-	}
-	return e, nil
 }

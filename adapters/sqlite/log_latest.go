@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -39,5 +40,5 @@ func (r *reader) withLatest(room *room, q ports.EventQuery, told int64, messages
 	if err != nil {
 		return nil, err
 	}
-	return mergeEvents(mergeEvents(messages, changed, q.Limit), others, q.Limit), nil
+	return sqlrows.MergeEvents(sqlrows.MergeEvents(messages, changed, q.Limit), others, q.Limit), nil
 }

@@ -4,12 +4,12 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -35,19 +35,10 @@ const messageWidth = 8
 // numbers are what a message's row says of its room and sender.
 type numbers struct{ room, sender int64 }
 
-// The numbers of sender types in the store.
-var senderTypes = [...]domain.SenderType{1: domain.SenderUser, 2: domain.SenderBot, 3: domain.SenderSystem}
-
-func senderNumber(t domain.SenderType) (int64, error) {
-	if i := slices.Index(senderTypes[:], t); i > 0 {
-		return int64(i), nil
-	}
-	return 0, fmt.Errorf("sqlite: unknown sender type %q", t)
-}
-
 func scanMessage(r row, m *domain.Message) (numbers, error) {
-	pos, kind, raw := r.int(0), r.int(1)&3, r.text(4)
-	if kind == 0 || len(raw) < len(m.ID) {
+	pos, raw := r.int(0), r.text(4)
+	kind, ok := sqlrows.SenderType(r.int(1) & 3)
+	if !ok || len(raw) < len(m.ID) {
 		return numbers{}, errors.New("sqlite: a message has no sender type or no id")
 	}
 	content, meta, err := domain.DecodeBody(raw[len(m.ID):])
@@ -55,7 +46,7 @@ func scanMessage(r row, m *domain.Message) (numbers, error) {
 		return numbers{}, err
 	}
 	*m = domain.Message{
-		SenderType: senderTypes[kind], Seq: pos & maxSeq, FirstRev: r.int(2), Rev: r.int(2), ClientID: r.text(5),
+		SenderType: kind, Seq: pos & maxSeq, FirstRev: r.int(2), Rev: r.int(2), ClientID: r.text(5),
 		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(3)),
 	}
 	copy(m.ID[:], raw)

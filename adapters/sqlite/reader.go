@@ -1,6 +1,9 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // reader implements ports.Reader over one connection, within one tenant. What a job and a view find differently, they
 // find through source.
@@ -24,7 +27,7 @@ type source interface {
 	// access is room and the membership of the user, nil when there never was one. The result is shared: read only.
 	access(domain.RoomID, domain.UserID) (*room, *domain.Member, error)
 	// unread counts what a member has not read, up to domain.MaxUnread.
-	unread(reading) (int64, error)
+	unread(sqlrows.Reading) (int64, error)
 	// name is the user of a number.
 	name(number int64) (domain.UserID, error)
 }
@@ -33,7 +36,7 @@ type source interface {
 type view struct {
 	reader
 	names  *names
-	counts *counts
+	counts *sqlrows.Counts
 	recent [8]named // users named lately, by the low bits of their number: no lock for each row of a page
 	last   *room    // the latest room found: the next question is usually about it
 	done   bool

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -134,7 +135,7 @@ func (t *tx) RemoveRoom(id domain.RoomID, at time.Time) error {
 
 // step takes the room's next rev for a change and stores the change in the room's log. r must be the job's own.
 func (t *tx) step(r *room, kind domain.EventKind, target any, at time.Time) (rev int64, err error) {
-	number, err := changeNumber(kind)
+	number, err := sqlrows.ChangeNumber(kind)
 	if err != nil {
 		return 0, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -82,14 +83,14 @@ func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
 		return nil, err
 	}
 	var rooms []*room
-	var reads []reading
+	var reads []sqlrows.Reading
 	var out []domain.RoomSummary
 	err = r.conn.query(query, values, func(row row) error {
 		found := scanRoom(row)
 		rooms = append(rooms, found)
-		reads = append(reads, reading{
-			memberKey: memberKey{found.number, row.int(roomWidth + 2)}, base: row.int(roomWidth + 1),
-			lastSeq: found.LastSeq, lastRev: found.LastRev,
+		reads = append(reads, sqlrows.Reading{
+			MemberKey: sqlrows.MemberKey{Room: found.number, User: row.int(roomWidth + 2)}, Base: row.int(roomWidth + 1),
+			LastSeq: found.LastSeq, LastRev: found.LastRev,
 		})
 		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.int(roomWidth)})
 		return nil

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -25,7 +26,7 @@ type Store struct {
 	steady   steady
 	readers  *readers
 	names    *names
-	counts   *counts
+	counts   *sqlrows.Counts
 	tenants  *tenantNumbers
 	queue    *queue
 	writer   *writer
@@ -75,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		cfg: cfg, path: path, log: cfg.Logger, lock: lock, names: newNames(), counts: newCounts(), tenants: newTenantNumbers(),
+		cfg: cfg, path: path, log: cfg.Logger, lock: lock, names: newNames(), counts: sqlrows.NewCounts(cachedMembers), tenants: newTenantNumbers(),
 		queue:   newQueue(),
 		drained: make(chan struct{}), lost: make(chan struct{}),
 	}

@@ -79,12 +79,19 @@ func RemoveBinary() {
 // Main is the TestMain of packages that use the harness: it runs the tests and removes the binary. Most of these tests
 // wait rather than work, so more of them run side by side than there are cores.
 func Main(m *testing.M) {
-	const sideBySide = "8"
+	sideBySide := "8"
+	if DefaultTopology() == Clustered {
+		sideBySide = "6" // each is three nodes
+	}
 	flag.Parse()
 	if err := flag.Set("test.parallel", sideBySide); err != nil {
 		panic(err) // only in a binary that is no test
 	}
 	code := m.Run()
 	RemoveBinary()
+	if err := CloseBackends(); err != nil {
+		fmt.Fprintln(os.Stderr, "the backends of the tests:", err)
+		code = max(code, 1)
+	}
 	os.Exit(code)
 }

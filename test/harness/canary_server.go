@@ -20,22 +20,26 @@ func (s *Server) Secret(secrets ...string) { s.canary.Secret(secrets...) }
 func (s *Server) Unmarked(texts ...string) { s.canary.Unmarked(texts...) }
 
 // CanaryHits searches what the server has let be seen for the credentials and texts used with it, and describes each find
-// without repeating the secret: the whole log over all its starts, every error that a client was answered, and every list
-// of dead letters and page of metrics that was read, by a test or at the end.
+// without repeating the secret: the whole log of each node over all its starts, every error that a client was answered, and
+// every list of dead letters and page of metrics that was read, by a test or at the end.
 func (s *Server) CanaryHits() []string {
-	s.given()
-	if log, err := os.ReadFile(s.logPath); err != nil {
-		return append(s.canary.Hits(), fmt.Sprintf("the server's log cannot be read: %v", err))
-	} else if s.announces() {
-		s.canary.Seen(InLog, loggedOnly(log))
-	} else {
+	var unread []string
+	for _, n := range s.Nodes {
+		n.given()
+		log, err := os.ReadFile(n.logPath)
+		if err != nil {
+			unread = append(unread, fmt.Sprintf("the server's log cannot be read: %v", err))
+		}
+		if n.announces() {
+			log = loggedOnly(log)
+		}
 		s.canary.Seen(InLog, log)
 	}
-	return s.canary.Hits()
+	return append(s.canary.Hits(), unread...)
 }
 
 // announces: with --dev the server prints a key for a person to paste.
-func (s *Server) announces() bool { return slices.Contains(s.opts.Args, "--dev") }
+func (n *Node) announces() bool { return slices.Contains(n.opts.Args, "--dev") }
 
 // loggedOnly leaves out what is no entry of the JSON log.
 func loggedOnly(log []byte) []byte {
@@ -48,28 +52,24 @@ func loggedOnly(log []byte) []byte {
 	return entries
 }
 
-// expose reads what a running server shows beside its answers, its metrics and the dead letters of each of its tenants,
-// so that it is searched whether the test has looked at it or not.
-func (s *Server) expose() error {
-	if err := errors.Join(s.exposeMetrics(), s.exposeDeadLetters()); err != nil {
-		return fmt.Errorf("what the server shows at its end: %w", err)
-	}
-	return nil
-}
-
-func (s *Server) exposeMetrics() error {
-	if s.Admin == "" {
+// exposeMetrics reads the metrics of a running node, so that they are searched whether the test has looked at them or not.
+func (n *Node) exposeMetrics() error {
+	if n.Admin == "" {
 		return nil
 	}
 	ctx, cancel := WithTimeout()
 	defer cancel()
-	res, err := s.AdminClient().Do(ctx, http.MethodGet, "/metrics", nil)
+	res, err := n.AdminClient().Do(ctx, http.MethodGet, "/metrics", nil)
 	if err != nil || res.Status != http.StatusOK {
-		return errors.Join(err, errors.New("the metrics cannot be read"))
+		return errors.Join(err, fmt.Errorf("the metrics of %s cannot be read", n.Base))
 	}
 	return nil
 }
 
+// running reports whether any node is.
+func (s *Server) running() bool { return slices.ContainsFunc(s.Nodes, (*Node).Running) }
+
+// exposeDeadLetters reads the dead letters of each tenant of a running server, for the same reason.
 func (s *Server) exposeDeadLetters() error {
 	if s.opts.Bare {
 		return nil // nobody is the operator
@@ -96,12 +96,19 @@ func (s *Server) exposeDeadLetters() error {
 	return nil
 }
 
-// show reads something as the operator; the client keeps what is to be searched.
+// show reads something as the operator; the client keeps what is to be searched. A test that has guessed at credentials may have
+// to be waited for.
 func (s *Server) show(path string, out any) error {
 	ctx, cancel := WithTimeout()
 	defer cancel()
-	res, err := s.Operator().Do(ctx, http.MethodGet, path, nil)
-	if err != nil {
+	var res *Response
+	var err error
+	limited := func() bool { return err == nil && res.Status == http.StatusTooManyRequests }
+	late := Until(requestTimeout, "the operator is let in", func() bool {
+		res, err = s.Operator().Do(ctx, http.MethodGet, path, nil)
+		return !limited()
+	})
+	if err = errors.Join(err, late); err != nil {
 		return err
 	}
 	if res.Status != http.StatusOK {
@@ -113,21 +120,26 @@ func (s *Server) show(path string, out any) error {
 	return json.Unmarshal(res.Body, out)
 }
 
-// given learns the credentials of the server's environment, and the key that it makes for itself.
-func (s *Server) given() {
-	for _, line := range s.env {
+// given learns the credentials of the node's environment, and the key that it makes for itself.
+func (n *Node) given() {
+	for _, line := range n.env {
 		name, value, _ := strings.Cut(line, "=")
 		if strings.HasSuffix(name, "_KEY") || strings.HasSuffix(name, "_SECRET") {
-			s.canary.Secret(value)
+			n.canary.Secret(value)
+		}
+		if address, err := url.Parse(value); err == nil && address.User != nil {
+			if password, has := address.User.Password(); has {
+				n.canary.Secret(password, value)
+			}
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(s.Dir, "*.key"))
+	files, err := filepath.Glob(filepath.Join(n.Dir, "*.key"))
 	if err != nil {
 		return // only of a malformed pattern
 	}
 	for _, path := range files {
 		if key, err := os.ReadFile(path); err == nil {
-			s.canary.Secret(strings.TrimSpace(string(key)))
+			n.canary.Secret(strings.TrimSpace(string(key)))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,16 +58,14 @@ func leakyServer(t *testing.T, l leaky) *Server {
 	t.Helper()
 	fake := httptest.NewServer(l)
 	t.Cleanup(fake.Close)
-	s := &Server{
-		Base: fake.URL, Admin: fake.URL, MasterKey: "master-" + randomHex(24), Dir: t.TempDir(),
-		http: fake.Client(), canary: NewCanary(),
-	}
-	s.logPath = filepath.Join(s.Dir, "server.log")
+	s := &Server{Base: fake.URL, MasterKey: "master-" + randomHex(24), Dir: t.TempDir(), http: fake.Client(), canary: NewCanary()}
+	n := &Node{Base: fake.URL, Admin: fake.URL, Dir: s.Dir, http: s.http, canary: s.canary, logPath: filepath.Join(s.Dir, "server.log")}
+	s.Nodes = []*Node{n}
 	logged := "nothing"
 	if l.in == InLog {
 		logged = l.secret
 	}
-	Check(t, os.WriteFile(s.logPath, fmt.Appendf(nil, "{\"msg\":\"listening\"}\n{\"msg\":%q}\n", logged), 0o600))
+	Check(t, os.WriteFile(n.logPath, fmt.Appendf(nil, "{\"msg\":\"listening\"}\n{\"msg\":%q}\n", logged), 0o600))
 	t.Cleanup(s.canary.Watch(s.Base))
 	return s
 }
@@ -83,7 +82,7 @@ func use(t *testing.T, s *Server, key string) {
 	t.Cleanup(conn.Drop)
 	Must(conn.CloseCode(requestTimeout))(t)
 	_ = undocumented.take(s.Base) // its frames are not ours
-	Check(t, s.expose())
+	Check(t, errors.Join(s.Nodes[0].exposeMetrics(), s.exposeDeadLetters()))
 }
 
 func TestAPlantedLeakIsFoundInEveryOutput(t *testing.T) {

@@ -1,13 +1,17 @@
 package harness
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Client makes requests with one set of credentials. It is safe for concurrent use.
@@ -165,4 +169,39 @@ func (c *Client) WithValues(name string, values ...string) *Client {
 	header := c.header.Clone()
 	header[http.CanonicalHeaderKey(name)] = values
 	return &Client{Base: c.Base, header: header, http: c.http, drift: c.drift, canary: c.canary}
+}
+
+// Unfinished is a connection with a POST under way, of whose body the server has the beginning and waits for the rest.
+func (c *Client) Unfinished(path string) (net.Conn, error) {
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(c.Base, "http://"), requestTimeout)
+	if err != nil {
+		return nil, err
+	}
+	line, err := c.beginPost(conn, path)
+	if err == nil && !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+		err = fmt.Errorf("a server that waits for the body says %q", line)
+	}
+	if err == nil {
+		_, err = io.WriteString(conn, "{")
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+// beginPost sends a request without its body, and returns what is answered first.
+func (c *Client) beginPost(conn net.Conn, path string) (string, error) {
+	if err := conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
+		return "", err
+	}
+	var head strings.Builder
+	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n", path)
+	if err := c.header.Write(&head); err != nil {
+		return "", err
+	}
+	if _, err := io.WriteString(conn, head.String()+"\r\n"); err != nil {
+		return "", err
+	}
+	return bufio.NewReader(conn).ReadString('\n')
 }

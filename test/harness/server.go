@@ -12,9 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,42 +27,41 @@ type Options struct {
 	Admin   bool              // listen on ADMIN_ADDR too, see Server.Metric
 	Bare    bool              // set no secret and no format: the environment of somebody's very first start
 	Args    []string          // the arguments; nil is "serve"
+
+	Topology Topology  // empty: what TopologyEnv says; a DATABASE_DSN in Env, or Bare, is one node on that
+	Nodes    int       // of a Cluster; 0 is 3
+	Empty    bool      // on Postgres: the database has no schema yet, and is nobody else's later
+	Proxied  bool      // put proxies between each node and its backends: Node.ToRedis, Node.ToPostgres
+	Backends *Backends // nil: those that the servers of this process share
 }
 
-// Server is one running, or stopped, chatapi process and the place of its data.
+// Server is a chatapi server, running or stopped, and the place of its data: one process, or several behind a balancer.
 type Server struct {
-	Base      string // http://127.0.0.1:port
-	Admin     string // the same of ADMIN_ADDR; empty when off
+	Base      string // http://127.0.0.1:port, of the balancer where there is one
 	Dir       string
 	MasterKey string
 	JWTSecret string
+	Nodes     []*Node
+	Balancer  *Balancer // nil in front of one node
 
-	binary  string
-	opts    Options
-	env     []string
-	http    *http.Client
-	logPath string
-	canary  *Canary
-	forget  func() // ends the canary's watch over sockets
-	drift   drift
-
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has ended
+	opts   Options
+	vars   map[string]string // what the harness sets for every node
+	http   *http.Client
+	canary *Canary
+	forget []func() // end the canary's watch over sockets
+	drift  drift
+	sql    func(statement string) error
+	give   []func() error // what is to be given back at the end, the latest first
 }
 
-// startTimeout is how long a server may take to answer /health; a good one takes a few hundredths of a second.
-const startTimeout = 30 * time.Second
-
-// Launch starts a server and waits until it is healthy. The caller ends it with Terminate or Kill.
+// Launch starts a server and waits until it is healthy. The caller ends it with Terminate or Kill, then calls Release.
 func Launch(opts Options) (*Server, error) {
 	binary, err := Binary()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		binary: binary, opts: opts, Dir: opts.Dir,
-		MasterKey: "master-" + randomHex(24), JWTSecret: "jwt-" + randomHex(24),
-		http: &http.Client{Timeout: 30 * time.Second, Transport: transport()}, canary: NewCanary(),
+		opts: opts, Dir: opts.Dir, MasterKey: "master-" + randomHex(24), JWTSecret: "jwt-" + randomHex(24), canary: NewCanary(),
 	}
 	s.canary.Secret(s.MasterKey, s.JWTSecret)
 	if s.Dir == "" {
@@ -71,98 +69,118 @@ func Launch(opts Options) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.logPath = filepath.Join(s.Dir, "server.log")
-	if err := s.firstStart(); err != nil {
+	if err := s.place(binary); err != nil {
 		return s, err
 	}
-	s.forget = s.canary.Watch(s.Base)
+	if err := s.each((*Node).firstStart); err != nil {
+		return s, err
+	}
+	if err := s.balance(); err != nil {
+		return s, err
+	}
+	for _, base := range s.bases() {
+		s.forget = append(s.forget, s.canary.Watch(base))
+	}
 	return s, nil
 }
 
-// firstStart tries a few ports: between finding one free and listening on it, another process may take it.
-func (s *Server) firstStart() error {
-	const tries = 3
-	var err error
-	for range tries {
-		if err = s.choosePorts(); err != nil {
-			return err
-		}
-		if err = s.Start(); err == nil || !strings.Contains(s.Log(), "address already in use") {
-			return err
-		}
-	}
-	return err
-}
-
-func (s *Server) choosePorts() error {
-	port, err := FreePort()
+// place lays out the nodes and what they share.
+func (s *Server) place(binary string) error {
+	layout, err := s.opts.layout(s.Dir)
 	if err != nil {
 		return err
 	}
-	s.Base = fmt.Sprintf("http://127.0.0.1:%d", port)
-	vars := map[string]string{
-		"LISTEN_ADDR": fmt.Sprintf("127.0.0.1:%d", port), "ADMIN_ADDR": "off", "LOG_FORMAT": "json",
-		"DATABASE_DSN": "file:" + filepath.Join(s.Dir, "chatapi.db"), "MASTER_API_KEY": s.MasterKey, "JWT_SECRET": s.JWTSecret,
+	s.give, s.sql = append(s.give, layout.release), layout.sql
+	s.vars = map[string]string{}
+	if !s.opts.Bare {
+		s.vars = map[string]string{"LOG_FORMAT": "json", "MASTER_API_KEY": s.MasterKey, "JWT_SECRET": s.JWTSecret}
 	}
-	if s.opts.Bare {
-		vars = map[string]string{"LISTEN_ADDR": fmt.Sprintf(":%d", port), "ADMIN_ADDR": "off"}
-	}
-	if _, chosen := s.opts.Env["ADMIN_ADDR"]; s.opts.Admin && !chosen {
-		if port, err = FreePort(); err != nil {
+	maps.Copy(s.vars, layout.vars)
+	s.http = &http.Client{Timeout: 30 * time.Second, Transport: transportTo(len(layout.nodes))}
+	for _, at := range layout.nodes {
+		if err := os.MkdirAll(at.dir, 0o700); err != nil {
 			return err
 		}
-		vars["ADMIN_ADDR"] = fmt.Sprintf("127.0.0.1:%d", port)
-		s.Admin = fmt.Sprintf("http://127.0.0.1:%d", port)
-	}
-	maps.Copy(vars, s.opts.Env)
-	s.env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}
-	for _, name := range slices.Sorted(maps.Keys(vars)) {
-		s.env = append(s.env, name+"="+vars[name])
+		n := &Node{
+			Dir: at.dir, binary: binary, args: layout.args, opts: s.opts, http: s.http, canary: s.canary, logPath: filepath.Join(at.dir, "server.log"),
+		}
+		s.Nodes = append(s.Nodes, n)
+		if err := s.connect(n, at); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// Start starts the process on its port and data, and waits until it is healthy.
+// connect gives a node the addresses of its backends, which may be those of proxies of its own.
+func (s *Server) connect(n *Node, at berth) (err error) {
+	n.vars = maps.Clone(s.vars)
+	if !s.opts.Proxied {
+		maps.Copy(n.vars, at.backends)
+		return nil
+	}
+	for name, proxy := range map[string]**Proxy{"DATABASE_DSN": &n.ToPostgres, "REDIS_URL": &n.ToRedis} {
+		value, has := at.backends[name]
+		if !has {
+			continue
+		}
+		if *proxy, n.vars[name], err = proxied(value); err != nil {
+			return err
+		}
+		s.give = append(s.give, (*proxy).Close)
+	}
+	return nil
+}
+
+// balance puts a balancer in front of several nodes.
+func (s *Server) balance() (err error) {
+	if len(s.Nodes) == 1 {
+		s.Base = s.Nodes[0].Base
+		return nil
+	}
+	if s.Balancer, err = NewBalancer(s.Nodes); err != nil {
+		return err
+	}
+	s.give = append(s.give, s.Balancer.Close)
+	s.Base = s.Balancer.Base()
+	return nil
+}
+
+// bases are the addresses at which clients may meet the server.
+func (s *Server) bases() []string {
+	all := []string{s.Base}
+	for _, n := range s.Nodes {
+		if n.Base != s.Base {
+			all = append(all, n.Base)
+		}
+	}
+	return all
+}
+
+// each calls f for every node at once and joins the errors.
+func (s *Server) each(f func(*Node) error) error {
+	errs := make([]error, len(s.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range s.Nodes {
+		wg.Go(func() { errs[i] = f(n) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Start starts all nodes on their ports and data, and waits until each is healthy.
 func (s *Server) Start() error {
-	if err := s.Exec(); err != nil {
+	if err := s.each((*Node).Start); err != nil {
 		return err
 	}
-	healthy := func() bool { return s.ended() || s.Healthy() }
-	if err := Until(startTimeout, "the server answers /health", healthy); err != nil {
-		_ = s.Kill()
-		return fmt.Errorf("%w\n%s", err, s.LogTail(20))
-	}
-	if s.ended() {
-		return fmt.Errorf("the server ended at its start with code %d\n%s", s.cmd.ProcessState.ExitCode(), s.LogTail(20))
+	if s.Balancer != nil {
+		s.Balancer.Look()
 	}
 	return nil
 }
 
-// Exec starts the process and does not wait for it to be healthy.
-func (s *Server) Exec() error {
-	log, err := os.OpenFile(s.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close() // the process has its own copy
-	args := s.opts.Args
-	if args == nil {
-		args = []string{"serve"}
-	}
-	line := append(append(slices.Clone(s.opts.Wrapper), s.binary), args...)
-	s.cmd = exec.Command(line[0], line[1:]...)
-	s.cmd.Dir, s.cmd.Env, s.cmd.Stdout, s.cmd.Stderr = s.Dir, s.env, log, log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := s.cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", line[0], err)
-	}
-	s.exited = make(chan struct{})
-	go func(cmd *exec.Cmd, exited chan struct{}) {
-		_ = cmd.Wait() // the exit code is in cmd.ProcessState
-		close(exited)
-	}(s.cmd, s.exited)
-	return nil
-}
+// Exec starts all processes and does not wait for them to be healthy.
+func (s *Server) Exec() error { return s.each((*Node).Exec) }
 
 // Healthy reports whether /health answers 200 now.
 func (s *Server) Healthy() bool {
@@ -170,94 +188,87 @@ func (s *Server) Healthy() bool {
 	return err == nil && res.Status == http.StatusOK
 }
 
-// Exited is closed when the process has ended.
-func (s *Server) Exited() <-chan struct{} { return s.exited }
+// Exited is closed when the first node's process has ended.
+func (s *Server) Exited() <-chan struct{} { return s.Nodes[0].Exited() }
 
-func (s *Server) ended() bool {
-	select {
-	case <-s.exited:
-		return true
-	default:
-		return false
-	}
-}
+// PID is the process id of the first node.
+func (s *Server) PID() int { return s.Nodes[0].PID() }
 
-// PID is the process id of the server itself, also when it runs under a wrapper.
-func (s *Server) PID() int {
-	pid := s.cmd.Process.Pid
-	if len(s.opts.Wrapper) == 0 {
-		return pid
-	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return pid
-	}
-	if fields := strings.Fields(string(children)); len(fields) > 0 {
-		if child, err := strconv.Atoi(fields[0]); err == nil {
-			return child
-		}
-	}
-	return pid
-}
-
-// Terminate reads what the canary is to search, sends SIGTERM and returns the exit code; a process still there after limit
-// is killed and an error.
+// Terminate reads what the canary is to search, sends SIGTERM to every node and returns the exit code, of several the
+// first that is not 0; a process still there after limit is killed and an error.
 func (s *Server) Terminate(limit time.Duration) (int, error) {
-	if s.ended() {
-		return s.cmd.ProcessState.ExitCode(), nil
+	var shown error
+	if s.running() {
+		shown = s.exposeDeadLetters()
 	}
-	shown := s.expose()
-	if err := syscall.Kill(s.PID(), syscall.SIGTERM); err != nil {
-		return -1, err
-	}
-	code, err := s.WaitExit(limit)
+	code, err := s.exit(func(n *Node) (int, error) { return n.Terminate(limit) })
 	return code, errors.Join(err, shown)
 }
 
-// WaitExit waits for the process to end and returns its exit code; one still there after limit is killed and an error.
+// WaitExit waits for every process to end and returns the exit code, of several the first that is not 0; one still there
+// after limit is killed and an error.
 func (s *Server) WaitExit(limit time.Duration) (int, error) {
-	select {
-	case <-s.exited:
-		return s.cmd.ProcessState.ExitCode(), nil
-	case <-time.After(limit):
-		_ = s.Kill()
-		return -1, fmt.Errorf("the server did not end within %s", limit)
-	}
+	return s.exit(func(n *Node) (int, error) { return n.WaitExit(limit) })
 }
 
-// Kill is kill -9: it returns when the process is gone.
-func (s *Server) Kill() error {
-	if s.ended() {
-		return nil
-	}
-	err := syscall.Kill(s.PID(), syscall.SIGKILL)
-	select {
-	case <-s.exited:
-		return nil
-	case <-time.After(10 * time.Second):
-		return errors.Join(err, errors.New("the server outlived SIGKILL"))
-	}
+func (s *Server) exit(end func(*Node) (int, error)) (int, error) {
+	var mu sync.Mutex
+	first := 0
+	err := s.each(func(n *Node) error {
+		code, err := end(n)
+		mu.Lock()
+		defer mu.Unlock()
+		if first == 0 {
+			first = code
+		}
+		return err
+	})
+	return first, err
 }
 
-// Command runs the binary with other arguments in the server's environment and directory, as an operator would beside
-// the running server. The credentials that it prints become secrets; its diagnostics are errors, in which there may be none.
+// Signal sends every node a signal.
+func (s *Server) Signal(sig syscall.Signal) error {
+	return s.each(func(n *Node) error { return n.Signal(sig) })
+}
+
+// Kill is kill -9 of every node: it returns when they are gone.
+func (s *Server) Kill() error { return s.each((*Node).Kill) }
+
+// Release gives back what the server had beside its processes, which must have ended: its database, its proxies.
+func (s *Server) Release() error {
+	var errs []error
+	for _, give := range s.give {
+		errs = append([]error{give()}, errs...)
+	}
+	s.give = nil
+	return errors.Join(errs...)
+}
+
+// Command runs the binary with other arguments in the environment and directory of the first node, as an operator would
+// beside the running server. The credentials that it prints become secrets; its diagnostics are errors, in which there
+// may be none.
 func (s *Server) Command(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, s.binary, args...)
-	cmd.Dir, cmd.Env = s.Dir, s.env
+	return s.Nodes[0].Command(ctx, args...)
+}
+
+// Command runs the binary with other arguments in the node's environment and directory.
+func (n *Node) Command(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, n.binary, args...)
+	cmd.Dir, cmd.Env = n.Dir, n.env
 	var diagnostics strings.Builder
 	cmd.Stderr = &diagnostics
 	out, err := cmd.Output()
-	s.canary.printed(out)
-	s.canary.Seen(InErrors, []byte(diagnostics.String()))
+	n.canary.printed(out)
+	n.canary.Seen(InErrors, []byte(diagnostics.String()))
 	if err != nil {
 		return string(out), fmt.Errorf("chatapi %s: %w: %s", strings.Join(args, " "), err, diagnostics.String())
 	}
 	return string(out), nil
 }
 
-// Start launches a server for a test. At the end of the test it must still run, end with code 0 on SIGTERM and have let no
-// secret and no message be seen, in its log, metrics, errors or lists of dead letters; else the test fails. A test that
-// ends the server itself has its code checked there.
+// Start launches a server for a test. At the end of the test what still runs must end with code 0 on SIGTERM, and nothing may
+// have let a secret or a message be seen, in its log, metrics, errors or lists of dead letters; else the test fails. A test
+// that ends a node itself has its code checked there.
 func Start(t testing.TB, opts Options) *Server {
 	t.Helper()
 	ownDir := opts.Dir == ""
@@ -278,31 +289,45 @@ func Start(t testing.TB, opts Options) *Server {
 }
 
 func (s *Server) finish(t testing.TB) {
-	if s.cmd == nil || s.cmd.Process == nil {
-		return
+	if s.running() {
+		if err := s.exposeDeadLetters(); err != nil {
+			t.Errorf("what the server shows at its end: %v", err)
+		}
 	}
-	running := !s.ended()
-	code, err := s.Terminate(20 * time.Second)
-	if err != nil {
-		t.Error(err)
-	} else if running && code != 0 {
-		t.Errorf("exit code after SIGTERM: got %d, want 0", code)
+	for _, n := range s.Nodes {
+		n.finish(t)
 	}
 	s.http.CloseIdleConnections()
-	s.forget()
-	for _, found := range append(s.CanaryHits(), undocumented.take(s.Base)...) {
+	for _, forget := range s.forget {
+		forget()
+	}
+	found := s.CanaryHits()
+	for _, base := range s.bases() {
+		found = append(found, undocumented.take(base)...)
+	}
+	for _, found := range append(found, s.drift.all()...) {
 		t.Error(found)
 	}
-	for _, found := range s.drift.all() {
-		t.Error(found)
+	if err := s.Release(); err != nil {
+		t.Error(err)
 	}
 	if t.Failed() {
-		t.Logf("the end of the server's log:\n%s", s.LogTail(30))
+		for _, n := range s.Nodes {
+			t.Logf("the end of the log of %s:\n%s", n.Base, n.LogTail(30))
+		}
 	}
 }
 
-func transport() *http.Transport {
-	return &http.Transport{MaxIdleConns: 512, MaxIdleConnsPerHost: 512, IdleConnTimeout: 30 * time.Second, DisableCompression: true}
+// finish ends a node that runs, and fails the test when it does not end well.
+func (n *Node) finish(t testing.TB) {
+	if n.proc.ended() {
+		return
+	}
+	if code, err := n.Terminate(20 * time.Second); err != nil {
+		t.Error(err)
+	} else if code != 0 {
+		t.Errorf("exit code after SIGTERM: got %d, want 0", code)
+	}
 }
 
 func randomHex(n int) string {
@@ -316,16 +341,23 @@ func randomHex(n int) string {
 // CloseIdleConnections closes the client's kept-alive connections, so that the server holds none of them.
 func (s *Server) CloseIdleConnections() { s.http.CloseIdleConnections() }
 
-// RemoveData deletes everything in the data directory but the log; the process must have ended.
-func (s *Server) RemoveData() error {
-	entries, err := os.ReadDir(s.Dir)
-	if err != nil {
-		return err
+// RemoveData deletes everything in the nodes' directories but their logs; the processes must have ended.
+func (s *Server) RemoveData() error { return s.each((*Node).removeData) }
+
+// Log is everything the nodes have written to stdout and stderr, over all their starts, one node after the other.
+func (s *Server) Log() string {
+	var all strings.Builder
+	for _, n := range s.Nodes {
+		all.WriteString(n.Log())
 	}
-	for _, e := range entries {
-		if path := filepath.Join(s.Dir, e.Name()); path != s.logPath {
-			err = errors.Join(err, os.RemoveAll(path))
-		}
+	return all.String()
+}
+
+// LogTail is the last lines of each node's log.
+func (s *Server) LogTail(lines int) string {
+	var all []string
+	for _, n := range s.Nodes {
+		all = append(all, n.LogTail(lines))
 	}
-	return err
+	return strings.Join(all, "\n")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -166,6 +167,13 @@ func (s *Server) Token(user string) (string, error) {
 	return s.TokenWith(jwt.SigningMethodHS256, []byte(s.JWTSecret), jwt.MapClaims{
 		"sub": user, "exp": time.Now().Add(time.Hour).Unix(),
 	})
+}
+
+// TokenUser is a user of the default tenant who shows a token.
+func (s *Server) TokenUser(t testing.TB, id string) *User {
+	t.Helper()
+	token := Must(s.Token(id))(t)
+	return &User{Client: s.Anonymous().With("Authorization", "Bearer "+token), ID: id}
 }
 
 // TokenWith mints a JWT of any method, key and claims.

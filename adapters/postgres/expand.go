@@ -1,0 +1,239 @@
+package postgres
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// The stages of an expansion, in their order.
+const (
+	stageUsers = 1 + iota
+	stageRoom
+	stageSubscribers
+	stageDone
+)
+
+// expansion is a row of the table expansions.
+type expansion struct {
+	notification int64
+	topic        string // the notification's
+	stage, place int64
+	total        int64
+	room, rev    int64
+	subscribers  int64
+	users        []domain.UserID
+}
+
+// audience is the number of a room and its position; 0 of one that is not there. Whoever comes while the notification is
+// made has not come before it: the room need not stand still for that.
+func (t *tx) audience(id domain.RoomID) (room, rev int64, err error) {
+	if id.IsZero() {
+		return 0, 0, nil
+	}
+	found, err := t.look(id)
+	switch {
+	case errors.Is(err, domain.ErrRoomNotFound):
+		return 0, 0, nil
+	case err != nil:
+		return 0, 0, err
+	}
+	return found.number, found.LastRev, nil
+}
+
+// Expand implements ports.NotificationWriter. The notification is locked: of two nodes that expand it at the same time one
+// goes on from where the other has ended.
+func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error) {
+	if err := t.ready(); err != nil {
+		return ports.Expansion{}, err
+	}
+	n, err := t.lockNotification(id)
+	if errors.Is(err, domain.ErrNoNotification) {
+		return ports.Expansion{Done: true}, nil
+	}
+	if err != nil {
+		return ports.Expansion{}, err
+	}
+	e, err := t.expansion(n)
+	if err != nil {
+		return ports.Expansion{}, err
+	}
+	if e.stage == stageDone {
+		return ports.Expansion{Total: int(n.total), Done: true}, nil
+	}
+	found, err := t.nextTargets(&e, limit)
+	if err != nil {
+		return ports.Expansion{}, err
+	}
+	next := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == stageDone}
+	if next.Recipients, err = t.deliver(n, found.recipients); err != nil {
+		return ports.Expansion{}, err
+	}
+	e.total += int64(next.Recipients + len(next.Endpoints))
+	next.Total = int(e.total)
+	return next, t.keepExpansion(e, id)
+}
+
+// expansion is done when there is none.
+func (t *tx) expansion(n notification) (e expansion, err error) {
+	var broken error
+	e = expansion{notification: n.number, topic: n.Topic, stage: stageDone}
+	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
+		WHERE notification = $1 AND tenant = $2`, args(n.number, t.tenant), func(r row) {
+		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
+		e.room, e.rev, e.subscribers = r.int(3), r.int(4), r.int(5)
+		broken = json.Unmarshal(r.bytes(6), &e.users)
+	})
+	if err == nil {
+		err = broken
+	}
+	return e, err
+}
+
+// keepExpansion stores how far it is. Jobs of the last endpoints come after it: whether anybody waits for the
+// notification is seen at the end of the unit of work.
+func (t *tx) keepExpansion(e expansion, id domain.NotificationID) error {
+	if e.stage != stageDone {
+		return t.put("UPDATE expansions SET stage = $1, place = $2, total = $3, room = $4 WHERE notification = $5 AND tenant = $6",
+			e.stage, e.place, e.total, e.room, e.notification, t.tenant)
+	}
+	t.waitsNoMore(id)
+	return t.conn.together(
+		step{query: "UPDATE notifications SET total = $1 WHERE number = $2 AND tenant = $3", args: args(e.total, e.notification, t.tenant)},
+		step{query: "DELETE FROM expansions WHERE notification = $1 AND tenant = $2", args: args(e.notification, t.tenant)})
+}
+
+// reached are targets that are dealt with now.
+type reached struct {
+	recipients []recipient
+	endpoints  []domain.Subscription
+}
+
+// nextTargets goes on by up to limit targets. A stage has come to its end when it has fewer than were asked for.
+func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
+	for left := int64(limit); left > 0 && e.stage != stageDone; {
+		n, err := t.targetsOf(e, left, &next)
+		if err != nil {
+			return reached{}, err
+		}
+		if n < left {
+			e.stage, e.place = e.stage+1, 0
+		}
+		left -= n
+	}
+	return next, nil
+}
+
+// targetsOf adds up to limit targets of the present stage and moves its place behind them. It returns how many it has
+// looked at: those who are targets by an earlier stage too are passed over, whether they still wait or not.
+func (t *tx) targetsOf(e *expansion, limit int64, next *reached) (n int64, err error) {
+	switch e.stage {
+	case stageUsers:
+		return t.namedTargets(e, limit, next)
+	case stageRoom:
+		return t.memberTargets(e, limit, next)
+	}
+	return t.subscriberTargets(e, limit, next)
+}
+
+func (t *tx) namedTargets(e *expansion, limit int64, next *reached) (n int64, err error) {
+	page := e.users[min(e.place, int64(len(e.users))):]
+	page = page[:min(limit, int64(len(page)))]
+	if len(page) == 0 {
+		return 0, nil
+	}
+	users, err := t.numbered(page)
+	next.recipients = append(next.recipients, users...)
+	e.place += int64(len(page))
+	return int64(len(page)), err
+}
+
+// numbered are users with their numbers, who exist from then on.
+func (t *tx) numbered(ids []domain.UserID) (all []recipient, err error) {
+	find := func() error {
+		all = nil
+		return t.conn.query("SELECT number, id FROM users WHERE tenant = $1 AND id = ANY($2::text[]) ORDER BY number",
+			args(t.tenant, texts(ids)), func(r row) error {
+				all = append(all, recipient{r.int(0), domain.UserID(r.text(1))})
+				return nil
+			})
+	}
+	if err := find(); err != nil || len(all) == len(ids) {
+		return all, err
+	}
+	if err := t.ensureUsers(ids); err != nil {
+		return nil, err
+	}
+	err = find()
+	return all, err
+}
+
+// wasMember is whether a membership m stood at a position of its room. One that ended after it and began anew counts as
+// begun after it: of the earlier one nothing is left but the room's log.
+const wasMember = "m.joined_rev < $1 AND (m.state = 1 OR m.left_rev > $1)"
+
+// memberTargets looks at memberships in the order of users' numbers, which stays whoever comes and goes. When the room is
+// gone, those who had it by then are told apart no more: a subscriber among them who has acknowledged it gets it again.
+func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, err error) {
+	if e.room != 0 {
+		there, err := t.conn.first("SELECT 1 FROM rooms WHERE number = $1 AND tenant = $2 AND deleted IS NULL",
+			args(e.room, t.tenant), func(row) {})
+		if err != nil {
+			return 0, err
+		}
+		if !there {
+			e.room = 0
+		}
+	}
+	if e.room == 0 {
+		return 0, nil
+	}
+	named := setOf(e.users)
+	err = t.conn.query("SELECT m.user_no, u.id, "+wasMember+` FROM members m JOIN users u ON u.number = m.user_no
+		WHERE m.tenant = $5 AND m.room = $2 AND m.user_no > $3 ORDER BY m.user_no LIMIT $4`,
+		args(e.rev, e.room, e.place, limit, t.tenant), func(r row) error {
+			n++
+			e.place = r.int(0)
+			user := domain.UserID(r.text(1))
+			if _, again := named[user]; r.int(2) != 0 && !again && !user.IsReserved() {
+				next.recipients = append(next.recipients, recipient{r.int(0), user})
+			}
+			return nil
+		})
+	return n, err
+}
+
+func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int64, err error) {
+	if e.subscribers == 0 {
+		return 0, nil
+	}
+	named := setOf(e.users)
+	err = t.conn.query("SELECT s.number, s.user_no, m.user_no IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
+		FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no
+		LEFT JOIN members m ON m.room = $2 AND m.user_no = s.user_no
+		WHERE s.tenant = $3 AND s.topic = $4 AND s.number > $5 AND s.number <= $6 ORDER BY s.number LIMIT $7`,
+		args(e.rev, e.room, t.tenant, e.topic, e.place, e.subscribers, limit), func(r row) error {
+			n++
+			e.place = r.int(0)
+			s := scanSubscription(r[3:])
+			if s.Endpoint != "" {
+				next.endpoints = append(next.endpoints, s)
+				return nil
+			}
+			if _, again := named[s.User]; r.int(2) == 0 && !again {
+				next.recipients = append(next.recipients, recipient{r.int(1), s.User})
+			}
+			return nil
+		})
+	return n, err
+}
+
+func setOf(users []domain.UserID) map[domain.UserID]struct{} {
+	set := make(map[domain.UserID]struct{}, len(users))
+	for _, user := range users {
+		set[user] = struct{}{}
+	}
+	return set
+}

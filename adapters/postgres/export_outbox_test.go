@@ -1,0 +1,13 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+// CountWaiting is OutboxStats as it is counted anew.
+func (s *Store) CountWaiting(ctx context.Context) (map[domain.Lane]ports.OutboxStats, error) {
+	return s.countWaiting(ctx)
+}

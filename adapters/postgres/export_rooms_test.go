@@ -1,0 +1,6 @@
+package postgres
+
+import "github.com/chatapi/chatapi/adapters/sqlrows"
+
+// ForgetCounts has the store count what is unread anew.
+func ForgetCounts(s *Store) { s.counts = sqlrows.NewCounts(countedMembers) }

@@ -1,0 +1,44 @@
+package postgres
+
+import "github.com/chatapi/chatapi/domain"
+
+// forLetter is what a dead letter takes of the allowance: its row, the tenant's, and the notification that it held.
+const forLetter = 3
+
+// oldLetter removes the dead letter that was given up first when it is older than they are kept.
+func (p *purge) oldLetter() (bool, error) {
+	var number int64
+	var of domain.NotificationID
+	found, err := p.t.conn.first("SELECT number, tenant, notification FROM dead_letters WHERE at <= $1 ORDER BY at LIMIT 1",
+		args(millis(p.now.Add(-domain.DeadLetterMemory))), func(r row) {
+			number, p.t.tenant = r.int(0), r.int(1)
+			copy(of[:], r.blob(2))
+		})
+	if err != nil || !found {
+		return false, err
+	}
+	if p.left -= forLetter; p.left < 0 {
+		return true, nil // the next step begins with it
+	}
+	if err := p.t.lockLetters(); err != nil {
+		return false, err
+	}
+	return true, p.t.removeLetter(number, of)
+}
+
+// roomLetters removes a room's dead letters and takes them from the tenant's count, a row of the allowance.
+func (p *purge) roomLetters(tenant int64, room domain.RoomID) error {
+	if p.left--; p.left <= 0 {
+		return nil // the next step has room for both
+	}
+	p.t.tenant = tenant
+	if err := p.t.lockLetters(); err != nil {
+		return err
+	}
+	before := p.left
+	if err := p.rows("dead_letters", "tenant = $1 AND room = $2", tenant, room[:]); err != nil || p.left == before {
+		return err
+	}
+	_, err := p.t.countLetters(tenant, p.left-before)
+	return err
+}

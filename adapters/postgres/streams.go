@@ -1,0 +1,172 @@
+package postgres
+
+import (
+	"errors"
+
+	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+)
+
+const streamColumns = "message, bot, reply_to, attempt, started, body"
+
+func scanStream(r row) (s domain.Stream, err error) {
+	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
+	copy(s.Message[:], r.blob(0))
+	copy(s.Bot[:], r.blob(1))
+	copy(s.ReplyTo[:], r.blob(2))
+	s.Text, _, err = domain.DecodeBody(r.bytes(5))
+	return s, err
+}
+
+// Stream implements ports.BotReader.
+func (r *reader) Stream(room domain.RoomID, message domain.MessageID) (domain.Stream, error) {
+	s, found, err := r.stream(room, "message = $1 AND room = $2 AND tenant = $3", message[:])
+	if err == nil && !found {
+		err = domain.ErrMessageNotFound
+	}
+	return s, err
+}
+
+// StreamOf implements ports.BotReader.
+func (r *reader) StreamOf(room domain.RoomID, bot domain.BotID) (s domain.Stream, ok bool, err error) {
+	return r.stream(room, "bot = $1 AND room = $2 AND tenant = $3", bot[:])
+}
+
+// stream finds the only one of a condition, whose other parameters are the numbers of the room and the tenant.
+func (r *reader) stream(id domain.RoomID, where string, value []byte) (s domain.Stream, found bool, err error) {
+	if err := r.source.ready(); err != nil {
+		return domain.Stream{}, false, err
+	}
+	room, err := r.source.room(id)
+	if err != nil {
+		return domain.Stream{}, false, err
+	}
+	var broken error
+	found, err = r.conn.first("SELECT "+streamColumns+" FROM streams WHERE "+where, args(value, room.number, r.tenant),
+		func(row row) { s, broken = scanStream(row) })
+	if err == nil {
+		err = broken
+	}
+	if err != nil || !found {
+		return domain.Stream{}, false, err
+	}
+	s.Room = id
+	return s, true, nil
+}
+
+// errSecondStream is an answer that begins while the run has another one on its way.
+var errSecondStream = errors.New("postgres: a bot has one answer on its way in a room at most")
+
+// OpenStream implements ports.StreamWriter. Of an answer that begins anew it stays noted that it is to be stopped. The room
+// is locked before the job, and an answer begins before the room is removed or not at all.
+func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, error) {
+	if err := t.ready(); err != nil {
+		return ports.StreamNote{}, err
+	}
+	of, err := t.lookHeld(hold)
+	if err == nil && of != (run{s.Room, s.Bot}) {
+		err = domain.ErrLeaseLost
+	}
+	if err != nil {
+		return ports.StreamNote{}, err
+	}
+	r, note, err := t.noteLocked(of)
+	if err != nil {
+		return ports.StreamNote{}, err
+	}
+	if _, err := t.held(hold); err != nil || r == nil {
+		return note, err
+	}
+	stored := false
+	err = t.returning(`INSERT INTO streams (message, tenant, room, bot, job, reply_to, attempt, stopped, started, body)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) ON CONFLICT (room, bot) DO UPDATE
+		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
+		WHERE streams.message = excluded.message RETURNING stopped`,
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt),
+			domain.EncodeBody(nil, s.Text, nil)),
+		func(row row) error {
+			stored, note.Stopped = true, row.int(0) != 0
+			return nil
+		})
+	if err == nil && !stored {
+		err = errSecondStream
+	}
+	return note, err
+}
+
+// KeepStream implements ports.StreamWriter. It does not wait for those who write into the room: what it stores is nobody
+// else's, and what it tells was so a moment ago.
+func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string) (ports.StreamNote, error) {
+	if err := t.ready(); err != nil {
+		return ports.StreamNote{}, err
+	}
+	of, err := t.held(hold)
+	if err != nil {
+		return ports.StreamNote{}, err
+	}
+	note, there, err := t.note(of)
+	if err != nil || !there {
+		return note, err
+	}
+	found := false
+	err = t.returning("UPDATE streams SET body = $1 WHERE message = $2 AND tenant = $3 AND job = $4 RETURNING stopped",
+		args(domain.EncodeBody(nil, text, nil), message[:], t.tenant, hold.Job[:]), func(row row) error {
+			found, note.Stopped = true, row.int(0) != 0
+			return nil
+		})
+	if err == nil && !found {
+		err = domain.ErrMessageNotFound
+	}
+	return note, err
+}
+
+// note is what a run must know of its room, which is not there when it was removed.
+func (t *tx) note(of run) (note ports.StreamNote, there bool, err error) {
+	there, err = t.conn.first(`SELECT r.handoff, EXISTS (SELECT 1 FROM members m
+			WHERE m.room = r.number AND m.bot = $3 AND m.state = 1)
+		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:]),
+		func(row row) { note = ports.StreamNote{Human: row.int(0) == handoffHuman, Removed: row.int(1) == 0} })
+	if !there {
+		note.Removed = true
+	}
+	return note, there, err
+}
+
+// noteLocked is note of a room that is locked then, nil when it is gone.
+func (t *tx) noteLocked(of run) (*room, ports.StreamNote, error) {
+	r, member, err := t.access(of.room, of.bot.User())
+	if errors.Is(err, domain.ErrRoomNotFound) {
+		return nil, ports.StreamNote{Removed: true}, nil
+	}
+	if err != nil {
+		return nil, ports.StreamNote{}, err
+	}
+	return r, ports.StreamNote{Human: r.Handoff.IsHuman(), Removed: !member.IsActive()}, nil
+}
+
+// EndStream implements ports.StreamWriter.
+func (t *tx) EndStream(hold domain.Hold, message domain.MessageID) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	if _, err := t.held(hold); err != nil {
+		return err
+	}
+	return t.answered(hold, message)
+}
+
+// StopStream implements ports.StreamWriter. It does not wait for those who write into the room.
+func (t *tx) StopStream(id domain.RoomID, message domain.MessageID) error {
+	if err := t.ready(); err != nil {
+		return err
+	}
+	r, err := t.look(id)
+	if err != nil {
+		return err
+	}
+	n, err := t.remove("UPDATE streams SET stopped = 1 WHERE message = $1 AND room = $2 AND tenant = $3", message[:], r.number, t.tenant)
+	if err == nil && n == 0 {
+		err = domain.ErrMessageNotFound
+	}
+	return err
+}
