@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,6 +113,27 @@ func (noPlaces) CheckSecret(string, string) error                  { return nil 
 func (noPlaces) Health(ports.OutboundKind, string) ports.Health    { return ports.Health{} }
 func (noPlaces) Forget(ports.OutboundKind, string)                 {}
 
+// leaving is a presence that is away at times.
+type leaving struct {
+	ports.Presence
+	away *atomic.Bool
+}
+
+func (l leaving) Online(ctx context.Context, tenant domain.TenantID, users []domain.UserID) (map[domain.UserID]bool, error) {
+	if l.away.Load() {
+		return nil, fmt.Errorf("look up presence: %w", domain.ErrUnavailable)
+	}
+	return l.Presence.Online(ctx, tenant, users)
+}
+
+// warnings counts the lines of a log that call for somebody.
+type warnings struct{ n *atomic.Int64 }
+
+func (w warnings) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelWarn }
+func (w warnings) WithAttrs([]slog.Attr) slog.Handler               { return w }
+func (w warnings) WithGroup(string) slog.Handler                    { return w }
+func (w warnings) Handle(context.Context, slog.Record) error        { w.n.Add(1); return nil }
+
 // post is a node with a courier and a tenant whose webhook is the receiver, in virtual time.
 type post struct {
 	*receiver
@@ -120,6 +142,8 @@ type post struct {
 	over      func(ports.Store) ports.Store // what the node's own work goes through; nil = the store itself
 	through   ports.Store
 	presence  *inproc.Presence
+	away      atomic.Bool  // the courier cannot ask it
+	warnings  atomic.Int64 // lines of the log
 	rooms     *application.Rooms
 	messaging *application.Messaging
 	letters   *application.DeadLetters
@@ -154,7 +178,7 @@ func inPostOver(t *testing.T, over func(ports.Store) ports.Store, answer func(n 
 
 func (p *post) open(path string) {
 	t := p.t
-	log := slog.New(slog.DiscardHandler)
+	log := slog.New(warnings{&p.warnings})
 	store, err := sqlite.Open(context.Background(), sqlite.Config{DSN: path, Logger: log, OnFatal: func(err error) { t.Errorf("fatal: %v", err) }})
 	if err != nil {
 		t.Fatal(err)
@@ -170,8 +194,9 @@ func (p *post) open(path string) {
 	if p.over != nil {
 		p.through = p.over(store)
 	}
-	p.tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
-	courier := application.NewCourier(store, p.through, identity, p.presence, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
+	p.tenancy = application.NewTenancy(store, store, store, sealer, ids, clock,
+		application.NewRevocations(inproc.NewBus(), identity, noSockets{}, noPlaces{}, log), application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
+	courier := application.NewCourier(store, p.through, identity, leaving{p.presence, &p.away}, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
 		application.CourierConfig{Retry: domain.Retry{Max: 5, Interval: 30 * time.Second}, Idle: 30 * time.Second})
 	p.rooms = application.NewRooms(store, ids, clock, upkeep)
 	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier, nil)
@@ -411,6 +436,38 @@ func TestAnOutageLosesNothing(t *testing.T) {
 }
 
 // TestALargeRoomIsOneJobInSmallCalls: each member is named once, whatever fails in between.
+func TestCallsWaitWhilePresenceCannotBeAsked(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return accepted }, func(p *post) {
+		room := p.group("ann", "bob", "carl")
+		p.arrive("carl")
+		const messages = 20
+		for range 2 {
+			before := p.warnings.Load()
+			p.away.Store(true)
+			for range messages {
+				p.send("ann", room)
+			}
+			time.Sleep(40 * time.Second)
+			if n := p.warnings.Load() - before; n != 1 || p.waiting(domain.LaneWebhook) != messages {
+				t.Errorf("%d lines in the log for one outage, %d jobs wait", n, p.waiting(domain.LaneWebhook))
+			}
+			calls := len(p.got())
+			p.away.Store(false)
+			time.Sleep(11 * time.Second)
+			got := p.got()[calls:]
+			if len(got) != messages || p.waiting(domain.LaneWebhook) != 0 || len(p.dead()) != 0 {
+				t.Errorf("%d calls within moments of the end, want %d; %d wait", len(got), messages, p.waiting(domain.LaneWebhook))
+			}
+			for _, call := range got {
+				if !slices.Equal(call.recipients, []domain.UserID{"bob"}) {
+					t.Errorf("a call for %v, want bob", call.recipients)
+				}
+			}
+		}
+	})
+}
+
 func TestALargeRoomIsOneJobInSmallCalls(t *testing.T) {
 	t.Parallel()
 	const size = 950

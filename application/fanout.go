@@ -37,6 +37,8 @@ type Fanout struct {
 	committed *commitQueue
 	shards    [shardCount]shard
 	catchups  *catchupQueue
+	lost      chan struct{} // hints may have been: sweep now
+	typists   typists
 	tailBytes atomic.Int64
 	counters  fanoutCounters
 
@@ -49,7 +51,8 @@ type Fanout struct {
 
 // FanoutConfig bounds the fan-out.
 type FanoutConfig struct {
-	MaxPerUser int          // sockets of one user on this node; default 5
+	MaxPerUser int          // sockets of one user; default 5
+	Slots      *Slots       // counts them on all nodes; nil: there is only this one
 	TailBytes  int64        // frames of active rooms kept in memory; default 64 MiB
 	Retry      domain.Retry // of what is not acknowledged on an open socket; default as domain says
 }
@@ -102,6 +105,8 @@ func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc po
 		epoch:     epoch.Epoch(),
 		committed: newCommitQueue(committedBound),
 		catchups:  newCatchupQueue(),
+		lost:      make(chan struct{}, 1),
+		typists:   typists{until: map[hintKey]typist{}},
 		users:     map[ports.TenantUser]map[*Peer]struct{}{},
 	}
 	for i := range f.shards {
@@ -123,6 +128,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 	running.Go(func() { f.dispatch(ctx) })
 	running.Go(func() { f.sweep(ctx) })
 	running.Go(func() { f.redeliver(ctx) })
+	running.Go(func() { f.stopTypists(ctx) })
 	for range 2 * runtime.GOMAXPROCS(0) {
 		running.Go(func() { f.catchUpLoop(ctx) })
 	}
@@ -172,8 +178,8 @@ func (f *Fanout) publish(ctx context.Context, channel string, payload []byte) {
 
 // receive brings what the bus delivers to the rooms of this node.
 func (f *Fanout) receive(at int, s ports.Signal) {
-	if s.Lost {
-		f.shards[at].each(func(r *liveRoom) { f.repair(r) })
+	if s.Lost { // all shards are, within moments of each other
+		signalTo(f.lost)
 		return
 	}
 	for rest := s.Payload; len(rest) > 0; {
@@ -250,10 +256,24 @@ func (f *Fanout) peersOf(u ports.TenantUser) []*Peer {
 func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
 	const revoked = 4401
 	for _, p := range f.peers() {
-		if p.caller.Tenant.ID == tenant && (credential == "" || p.credential() == credential) {
+		if p.caller.Tenant.ID == tenant && (credential == "" || p.current().Credential == credential) {
 			p.sink.Close(revoked, "credential revoked")
 		}
 	}
+}
+
+// Credentials implements CredentialCloser.
+func (f *Fanout) Credentials() []Caller {
+	seen := map[string]struct{}{}
+	var callers []Caller
+	for _, p := range f.peers() {
+		c := p.current()
+		if _, ok := seen[c.source]; !ok {
+			seen[c.source] = struct{}{}
+			callers = append(callers, c)
+		}
+	}
+	return callers
 }
 
 // present are the tenants that have sockets on this node.
@@ -358,8 +378,12 @@ var channelNames = func() (names [shardCount]string) {
 }()
 
 // receivePresence brings a user's coming or going to the sockets of those who share a room of at most
-// domain.MaxHintMembers with them, once each.
+// domain.MaxHintMembers with them, once each. When one was lost on the way, it is told again.
 func (f *Fanout) receivePresence(s ports.Signal) {
+	if s.Lost {
+		f.presence.lost()
+		return
+	}
 	for rest := s.Payload; len(rest) > 0; {
 		sig, rooms, more, err := readPresence(rest)
 		if err != nil {

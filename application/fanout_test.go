@@ -138,7 +138,7 @@ type socketless struct{ n *node }
 
 func (s *socketless) start(t *testing.T, resume *application.Resume) error {
 	t.Helper()
-	peer, err := s.n.fanout.Connect(as("b"), application.Client{Device: "d"}, &socket{capacity: 100})
+	peer, err := s.n.fanout.Connect(t.Context(), as("b"), application.Client{Device: "d"}, &socket{capacity: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

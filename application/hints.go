@@ -150,6 +150,9 @@ func (h *Hints) publish(ctx context.Context, hint domain.Hint) {
 func newHintSignal(enc ports.Encoder, hint domain.Hint) signal {
 	s := signal{tenant: hint.Tenant, Frame: enc.Hint(hint)}
 	s.Room, s.Kind, s.User, s.Rev, s.Seq = hint.Room, hint.Kind, hint.User, 0, 0
+	if hint.State == domain.TypingStarted {
+		s.members = 1 // the place of a number: it is to be ended
+	}
 	return s
 }
 
@@ -164,8 +167,11 @@ func (r *liveRoom) hint(f *Fanout, sig signal) {
 		r.stream(f, sig)
 		return
 	}
-	if !r.hintAll(f, sig) && sig.Kind != domain.HintTyping {
+	switch all := r.hintAll(f, sig); {
+	case sig.Kind != domain.HintTyping && !all:
 		r.hintOwn(f, sig)
+	case sig.Kind == domain.HintTyping && all:
+		f.typists.heard(sig, time.Now())
 	}
 }
 

@@ -18,6 +18,8 @@ type told struct {
 	mu    sync.Mutex
 	begun time.Time
 	all   []tale
+
+	refused string // it fails to take this
 }
 
 type tale struct {
@@ -32,8 +34,17 @@ func (b *told) Publish(_ context.Context, _ string, payload []byte) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if string(sig.Bytes) == b.refused {
+		return domain.ErrUnavailable
+	}
 	b.all = append(b.all, tale{time.Since(b.begun), string(sig.Bytes)})
 	return nil
+}
+
+func (b *told) refuse(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused = what
 }
 
 func (b *told) Subscribe(string, func(ports.Signal)) (func(), error) { return func() {}, nil }

@@ -36,8 +36,8 @@ type IdentityConfig struct {
 	JWTSecret string // verifies tokens without kid, for the default tenant
 }
 
-// Identity says who a caller is. It keeps what the store said of a key or tenant for at most 30 s; changes made
-// through this process are seen at once.
+// Identity says who a caller is. It keeps what the store said of a key or tenant for at most 5 s; changes made
+// through this process are seen at once, and those of other nodes when Revocations hears of them.
 type Identity struct {
 	keys    ports.Keys
 	tenants ports.Tenants
@@ -62,7 +62,7 @@ type remembered struct {
 }
 
 const (
-	identityMemory   = 30 * time.Second
+	identityMemory   = 5 * time.Second
 	identityCapacity = 10_000
 	maxToken         = 4096 // bytes of a JWT
 	keyPrefix        = "sk_"
@@ -172,6 +172,14 @@ func (i *Identity) Forget(tenant domain.TenantID) {
 			delete(i.seen, name)
 		}
 	}
+}
+
+// ForgetAll drops everything that is remembered.
+func (i *Identity) ForgetAll() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.forgotten++
+	clear(i.seen)
 }
 
 func (i *Identity) byAPIKey(ctx context.Context, c Credentials) (Caller, error) {

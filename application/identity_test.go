@@ -44,6 +44,8 @@ func (noSockets) CloseCredential(domain.TenantID, string) {}
 
 func (noSockets) OpenSockets(domain.TenantID) int { return 0 }
 
+func (noSockets) Credentials() []application.Caller { return nil }
+
 func startTenancy(t *testing.T) *tenancy {
 	t.Helper()
 	store := openStore(t)
@@ -61,7 +63,8 @@ func startTenancy(t *testing.T) *tenancy {
 	f.identity = application.NewIdentity(store, countedTenants{store, &f.lookups}, token.New(), inproc.NewTickets(), sealer, ids, clock,
 		application.IdentityConfig{})
 	upkeep := application.NewUpkeep(store, store, f.identity, log)
-	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock, f.identity, application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
+	f.Tenancy = application.NewTenancy(store, store, store, sealer, ids, clock,
+		application.NewRevocations(inproc.NewBus(), f.identity, noSockets{}, noPlaces{}, log), application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
 	f.messaging = application.NewMessaging(store, store, f.identity, ids, clock, &application.Courier{}, nil)
 	f.rooms = application.NewRooms(store, ids, clock, upkeep)
 	if f.made, err = f.Create(t.Context(), "test", nil); err != nil {

@@ -110,7 +110,7 @@ func (h *hall) connect(user string, device domain.DeviceID) *client {
 
 func (h *hall) connectAs(c *client) *client {
 	c.begun = time.Now()
-	peer, err := h.fanout.Connect(h.as(c.user), application.Client{Device: c.device, AutoAck: c.auto}, c)
+	peer, err := h.fanout.Connect(h.t.Context(), h.as(c.user), application.Client{Device: c.device, AutoAck: c.auto}, c)
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -19,9 +19,10 @@ type lane struct {
 	log    *slog.Logger
 	carry  func(ctx context.Context, claim ports.Claim, claimed time.Time) // and settles it
 	except func(ctx context.Context) (tenants []domain.TenantID, wait time.Duration)
-	wake   chan struct{} // there may be a job
-	freed  chan struct{} // a worker is free, or a tenant may have another one
-	closed atomic.Bool   // no more is claimed
+	wake   chan struct{}             // there may be a job
+	freed  chan struct{}             // a worker is free, or a tenant may have another one
+	closed atomic.Bool               // no more is claimed
+	held   atomic.Pointer[time.Time] // nothing is claimed before; nil = never was
 }
 
 // laneConfig bounds a lane.
@@ -105,11 +106,27 @@ func (l *lane) await(ctx context.Context, wait time.Duration, signal <-chan stru
 	return false, true
 }
 
+// hold has nothing claimed for a while: it could not be carried out.
+func (l *lane) hold(d time.Duration) {
+	until := time.Now().Add(d)
+	l.held.Store(&until)
+}
+
+func (l *lane) heldFor() time.Duration {
+	if until := l.held.Load(); until != nil {
+		return time.Until(*until)
+	}
+	return 0
+}
+
 // claim takes as many due jobs as there are places, and returns how long nothing more is to be done.
 func (l *lane) claim(ctx context.Context, places chan struct{}, working *sync.WaitGroup) (wait time.Duration, err error) {
 	free := cap(places) - len(places)
 	if free == 0 || l.closed.Load() {
 		return l.cfg.Idle, nil // whoever ends wakes
+	}
+	if wait := l.heldFor(); wait > 0 {
+		return wait, nil
 	}
 	except, wait := l.except(ctx)
 	claims, next, err := l.outbox.Claim(ctx, ports.ClaimQuery{

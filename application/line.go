@@ -2,8 +2,10 @@ package application
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -16,6 +18,7 @@ type line struct {
 	c        *Courier
 	prepare  func(ctx context.Context, now *call) error
 	counters courierCounters
+	away     atomic.Bool // what the calls rest on, when last asked
 
 	mu      sync.Mutex
 	resting map[domain.TenantID]rest
@@ -27,7 +30,10 @@ type rest struct {
 	url   string    // another one need not rest
 }
 
-const lineRest = 5 * time.Minute // of an endpoint at most, before it is tried again
+const (
+	lineRest = 5 * time.Minute // of an endpoint at most, before it is tried again
+	lineAway = 5 * time.Second // until calls are tried again of which it could not be found out who is to be told
+)
 
 func newLine(c *Courier, name domain.Lane, perTenant int, prepare func(context.Context, *call) error) *line {
 	l := &line{c: c, prepare: prepare, resting: map[domain.TenantID]rest{}}
@@ -72,10 +78,17 @@ func (l *line) restFor(tenant domain.TenantID, url string, pause time.Duration) 
 	l.resting[tenant] = rest{time.Now().Add(min(pause, lineRest)), url}
 }
 
-// carry makes one call and settles it. A failure of the store leaves the claim to its lease: the call is made again then.
+// carry makes one call and settles it. What cannot be prepared because something is away is put off; another failure of the
+// store leaves the claim to its lease: the call is made again then.
 func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) {
 	now := &call{claim: claim, claimed: claimed}
 	s, err := l.attempt(ctx, now)
+	switch {
+	case err == nil:
+		l.away.Store(false)
+	case ctx.Err() == nil && errors.Is(err, domain.ErrUnavailable):
+		s, err = l.putOff(now, err), nil
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			l.c.log.Error("outbox job not done", "error", err, "job", claim.ID.String(), "lane", l.name)
@@ -92,6 +105,18 @@ func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) 
 	if err := l.c.heed(ctx, l, now); err != nil {
 		l.c.log.Error("endpoint not disabled", "error", err, "tenant", string(claim.Tenant), "lane", l.name)
 	}
+}
+
+// putOff gives a job back as it is, with no attempt spent. The lane rests meanwhile, so that an outage does not turn over all
+// that waits, and tells of it once.
+func (l *line) putOff(now *call, err error) ports.Settlement {
+	if !l.away.Swap(true) {
+		l.c.log.Warn("calls are put off", "error", err, "lane", l.name)
+	}
+	l.hold(lineAway)
+	job := now.claim.Job
+	job.Due = l.c.clock.Now().Add(lineAway)
+	return ports.Settlement{Claim: now.claim, Again: &job}
 }
 
 // attempt makes the job's present call, if there is anybody to be told, and says what becomes of the job.

@@ -238,7 +238,7 @@ func (s *socket) read(n int) (more bool) {
 func (n *node) connect(t *testing.T, user string, device domain.DeviceID, resume *application.Resume, capacity, step int) *socket {
 	t.Helper()
 	s := &socket{capacity: capacity, arrived: make(chan struct{}, 1)}
-	peer, err := n.fanout.Connect(as(user), application.Client{Device: device}, s)
+	peer, err := n.fanout.Connect(t.Context(), as(user), application.Client{Device: device}, s)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,12 +51,9 @@ func (r *Runner) receive(s ports.Signal) {
 	}
 }
 
-// since is the room's rev at the time when the run last saw that it may speak.
-func (u *botRun) since() int64 {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.part.Since
-}
+// since is the room's rev at the time when the run last saw that it may speak. It takes no lock: an order may come while the
+// run publishes under its own.
+func (u *botRun) since() int64 { return u.saw.Load() }
 
 // want has the run tell all of its answer once more, in its turn: who asks may be in the middle of hearing it.
 func (u *botRun) want() { signalTo(u.wanted) }

@@ -16,9 +16,10 @@ type Peer struct {
 	device domain.DeviceID
 	auto   bool // acknowledges what was written to it
 	sink   ports.Sink
+	slot   *Slot // nil when this node counts alone
 
 	drains  atomic.Int64           // counts Drained
-	renewed atomic.Pointer[string] // the credential that has taken the place of the caller's; nil = none
+	renewed atomic.Pointer[Caller] // with the credential that has taken the place of the caller's; nil = none
 
 	mu      sync.Mutex
 	rooms   map[domain.RoomID]*liveRoom // nil until Start
@@ -37,11 +38,33 @@ type Client struct {
 }
 
 // Connect registers a socket. A user's sockets beyond the limit are domain.ErrTooManySockets.
-func (f *Fanout) Connect(caller Caller, client Client, sink ports.Sink) (*Peer, error) {
+func (f *Fanout) Connect(ctx context.Context, caller Caller, client Client, sink ports.Sink) (*Peer, error) {
 	if err := f.listen(); err != nil {
 		return nil, err
 	}
-	p := &Peer{f: f, caller: caller, device: client.Device, auto: client.AutoAck, sink: sink}
+	slot, err := f.takeSlot(ctx, caller)
+	if err != nil {
+		return nil, err
+	}
+	p, err := f.admit(caller, client, sink, slot)
+	if err != nil {
+		slot.Release()
+		return nil, err
+	}
+	return p, nil
+}
+
+// takeSlot counts the user's sockets on all nodes together.
+func (f *Fanout) takeSlot(ctx context.Context, caller Caller) (*Slot, error) {
+	if f.cfg.Slots == nil {
+		return nil, nil
+	}
+	return f.cfg.Slots.Take(ctx, caller.Tenant.ID, "socket"+slotMark+string(caller.User), f.cfg.MaxPerUser)
+}
+
+// admit registers the socket among those of this node.
+func (f *Fanout) admit(caller Caller, client Client, sink ports.Sink, slot *Slot) (*Peer, error) {
+	p := &Peer{f: f, caller: caller, device: client.Device, auto: client.AutoAck, sink: sink, slot: slot}
 	user := ports.TenantUser{Tenant: caller.Tenant.ID, User: caller.User}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -178,14 +201,14 @@ func (p *Peer) roomOf(id domain.RoomID) *liveRoom {
 
 // Renew puts another credential of the same user in the place of the one the socket was opened with: revoking that one
 // closes the socket from now on.
-func (p *Peer) Renew(c Caller) { p.renewed.Store(&c.Credential) }
+func (p *Peer) Renew(c Caller) { p.renewed.Store(&c) }
 
-// credential is the one that the socket stands on.
-func (p *Peer) credential() string {
+// current is the caller with the credential that the socket stands on.
+func (p *Peer) current() Caller {
 	if renewed := p.renewed.Load(); renewed != nil {
 		return *renewed
 	}
-	return p.caller.Credential
+	return p.caller
 }
 
 // Drained tells that the socket's queue has emptied after it refused a frame: catching up goes on.
@@ -215,6 +238,7 @@ func (p *Peer) Close() {
 	p.closed = true
 	p.mu.Unlock()
 	p.leaveRooms()
+	p.slot.Release()
 	user := ports.TenantUser{Tenant: p.caller.Tenant.ID, User: p.caller.User}
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()

@@ -30,12 +30,15 @@ type Presence struct {
 	changed chan struct{}                 // somebody has come, and has been seated
 
 	owed map[ports.TenantUser]string // who is to be announced, and as what; Run's own
+	said announced
 }
 
 // attendance is a user with sockets on this node, now or a moment ago.
 type attendance struct {
 	here   bool
 	told   bool      // the port knows
+	unsure bool      // or may know: it was told, and has not answered
+	noted  bool      // when the user was last seen is in the store
 	leftAt time.Time // when the last socket closed; monotonic
 
 	rooms  []domain.RoomID // the user's small ones, until they are told
@@ -48,6 +51,7 @@ const (
 	presenceExpire = 5 * time.Second
 	presenceTick   = 500 * time.Millisecond
 	presenceStep   = 500 // users in one call or unit of work
+	presenceLeave  = 2 * time.Second
 
 	presencePayload = 64 << 10 // bytes
 )
@@ -61,7 +65,7 @@ func NewPresence(store ports.Store, port ports.Presence, bus ports.Bus, enc port
 	return &Presence{
 		store: store, port: port, bus: bus, enc: enc, clock: clock, log: log, node: ids.NewUUID().String(),
 		users: map[ports.TenantUser]*attendance{}, stirred: map[ports.TenantUser]struct{}{}, changed: make(chan struct{}, 1),
-		owed: map[ports.TenantUser]string{},
+		owed: map[ports.TenantUser]string{}, said: announced{users: map[ports.TenantUser]*announcement{}},
 	}
 }
 
@@ -75,7 +79,7 @@ func (p *Presence) came(u ports.TenantUser) {
 		a = &attendance{}
 		p.users[u] = a
 	}
-	a.here = true
+	a.here, a.noted = true, false
 	p.stirred[u] = struct{}{}
 }
 
@@ -151,13 +155,18 @@ func (p *Presence) Status(ctx context.Context, c Caller, ids []string) ([]domain
 
 // Run tells who comes and goes until ctx ends. Then this node's users have the grace to appear on another.
 func (p *Presence) Run(ctx context.Context) error {
+	cancel, err := p.bus.Subscribe(presenceAgainChannel, p.said.hear)
+	if err != nil {
+		return err
+	}
+	defer cancel()
 	tick := time.NewTicker(presenceTick)
 	defer tick.Stop()
 	renewed, expired := time.Now(), time.Now()
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), presenceLeave)
 			defer cancel()
 			p.takeLeave(last)
 			return nil
@@ -165,9 +174,11 @@ func (p *Presence) Run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		p.tellChanges(ctx)
+		p.tellAgain(ctx)
 		if now := time.Now(); now.Sub(renewed) >= presenceRenew {
-			p.renew(ctx, presenceLease)
-			renewed = now
+			if p.renew(ctx, presenceLease) {
+				renewed = now // else again in a moment: three that fail end the leases
+			}
 		}
 		if now := time.Now(); now.Sub(expired) >= presenceExpire {
 			p.expire(ctx)
@@ -183,16 +194,20 @@ func (p *Presence) tellChanges(ctx context.Context) {
 		arrived, err := p.port.Arrive(ctx, p.node, part, presenceLease)
 		if err != nil {
 			p.log.Warn("presence not noted yet", "error", err, "users", len(part))
+			p.noteUnsure(part)
 			continue
 		}
+		p.announce(ctx, append(arrived, p.unsureOf(part)...), domain.PresenceOnline)
 		p.noteTold(part, true)
-		p.announce(ctx, arrived, domain.PresenceOnline)
 	}
 	for part := range slices.Chunk(gone, presenceStep) {
-		err := p.sawLast(ctx, part)
+		err := p.noteGone(ctx, part)
 		var left []ports.TenantUser
 		if err == nil {
 			left, err = p.port.Leave(ctx, p.node, part)
+		}
+		if err == nil {
+			left, err = p.nowhere(ctx, part, left)
 		}
 		if err != nil {
 			p.log.Warn("absence not noted yet", "error", err, "users", len(part))
@@ -224,6 +239,52 @@ func (p *Presence) changes(now time.Time) (came, gone []ports.TenantUser) {
 	return came, gone
 }
 
+// noteUnsure notes that the port may have been told of users who have come, and may have said so to nobody.
+func (p *Presence) noteUnsure(users []ports.TenantUser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range users {
+		if a := p.users[u]; a != nil {
+			a.unsure = true
+		}
+	}
+}
+
+// unsureOf are those of users of whom that was so: they are announced in any case, as twice does no harm.
+func (p *Presence) unsureOf(users []ports.TenantUser) (unsure []ports.TenantUser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range users {
+		if a := p.users[u]; a != nil && a.unsure {
+			a.unsure = false
+			unsure = append(unsure, u)
+		}
+	}
+	return unsure
+}
+
+// nowhere adds to those who have left the others who are not online: the port has forgotten them, or its answer to an
+// earlier Leave was lost. They are announced in any case, as twice does no harm.
+func (p *Presence) nowhere(ctx context.Context, users, left []ports.TenantUser) ([]ports.TenantUser, error) {
+	known := map[ports.TenantUser]struct{}{}
+	for _, u := range left {
+		known[u] = struct{}{}
+	}
+	rest := slices.DeleteFunc(slices.Clone(users), func(u ports.TenantUser) bool { _, ok := known[u]; return ok })
+	for tenant, ids := range byTenant(rest) {
+		online, err := p.port.Online(ctx, tenant, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			if !online[id] {
+				left = append(left, ports.TenantUser{Tenant: tenant, User: id})
+			}
+		}
+	}
+	return left, nil
+}
+
 // noteTold notes what the port knows. Who came back while it was told of the absence is told to it anew.
 func (p *Presence) noteTold(users []ports.TenantUser, present bool) {
 	p.mu.Lock()
@@ -239,16 +300,19 @@ func (p *Presence) noteTold(users []ports.TenantUser, present bool) {
 	}
 }
 
-// renew prolongs the leases of this node's users.
-func (p *Presence) renew(ctx context.Context, lease time.Duration) {
+// renew prolongs the leases of this node's users, and reports whether it could.
+func (p *Presence) renew(ctx context.Context, lease time.Duration) (renewed bool) {
+	renewed = true
 	for part := range slices.Chunk(p.told(), presenceStep) {
 		arrived, err := p.port.Arrive(ctx, p.node, part, lease)
 		if err != nil {
 			p.log.Warn("presence not renewed", "error", err, "users", len(part))
+			renewed = false
 			continue
 		}
 		p.announce(ctx, arrived, domain.PresenceOnline) // of a port that has forgotten them
 	}
+	return renewed
 }
 
 func (p *Presence) told() []ports.TenantUser {
@@ -270,6 +334,7 @@ func (p *Presence) expire(ctx context.Context) {
 		p.log.Warn("expired presence not looked up", "error", err)
 		return
 	}
+	left = slices.DeleteFunc(left, isSlot)
 	if err := p.sawLast(ctx, left); err != nil {
 		p.log.Warn("last sight of users not noted", "error", err, "users", len(left))
 	}
@@ -278,11 +343,29 @@ func (p *Presence) expire(ctx context.Context) {
 
 // takeLeave ends this node's part: whoever does not appear on another within the grace is offline then.
 func (p *Presence) takeLeave(ctx context.Context) {
+	p.renew(ctx, domain.PresenceGrace) // first: a store that is slow must not take its time
 	users := p.told()
 	if err := p.sawLast(ctx, users); err != nil {
 		p.log.Warn("last sight of users not noted", "error", err, "users", len(users))
 	}
-	p.renew(ctx, domain.PresenceGrace)
+}
+
+// noteGone notes when users who have gone were last seen, once however often the port has to be told of it.
+func (p *Presence) noteGone(ctx context.Context, users []ports.TenantUser) error {
+	p.mu.Lock()
+	fresh := slices.DeleteFunc(slices.Clone(users), func(u ports.TenantUser) bool { a := p.users[u]; return a == nil || a.noted })
+	p.mu.Unlock()
+	if err := p.sawLast(ctx, fresh); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, u := range fresh {
+		if a := p.users[u]; a != nil {
+			a.noted = !a.here
+		}
+	}
+	return nil
 }
 
 // sawLast notes when users were last seen.
@@ -316,7 +399,9 @@ func (p *Presence) announce(ctx context.Context, users []ports.TenantUser, state
 					continue
 				}
 				for _, id := range part {
-					delete(p.owed, ports.TenantUser{Tenant: tenant, User: id})
+					u := ports.TenantUser{Tenant: tenant, User: id}
+					delete(p.owed, u)
+					p.said.note(u, state, time.Now())
 				}
 			}
 		}

@@ -41,6 +41,10 @@ func (oneRoomTx) SmallRooms(domain.UserID, int) ([]domain.RoomID, error) {
 	return []domain.RoomID{{1}}, nil
 }
 
+func (oneRoomTx) Positions([]domain.RoomID) (map[domain.RoomID]int64, error) {
+	return map[domain.RoomID]int64{{1}: 0}, nil
+}
+
 func (t oneRoomTx) SawUsers(users []domain.UserID, _ time.Time) error {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
@@ -48,17 +52,46 @@ func (t oneRoomTx) SawUsers(users []domain.UserID, _ time.Time) error {
 	return nil
 }
 
-// moodyPresence fails while it is told to.
+// moodyPresence takes nobody while it is told to fail, and may become another one.
 type moodyPresence struct {
-	ports.Presence
 	fails atomic.Bool
+	mu    sync.Mutex
+	port  ports.Presence
 }
+
+// turn makes it another one, and returns what it was.
+func (m *moodyPresence) turn(into func(ports.Presence) ports.Presence) (before ports.Presence) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before = m.port
+	m.port = into(before)
+	return before
+}
+
+func (m *moodyPresence) now() ports.Presence {
+	return m.turn(func(p ports.Presence) ports.Presence { return p })
+}
+
+// forget is of a port that has lost everything.
+func forget(ports.Presence) ports.Presence { return inproc.NewPresence() }
 
 func (m *moodyPresence) Arrive(ctx context.Context, node string, users []ports.TenantUser, d time.Duration) ([]ports.TenantUser, error) {
 	if m.fails.Load() {
 		return nil, errors.New("away")
 	}
-	return m.Presence.Arrive(ctx, node, users, d)
+	return m.now().Arrive(ctx, node, users, d)
+}
+
+func (m *moodyPresence) Leave(ctx context.Context, node string, users []ports.TenantUser) ([]ports.TenantUser, error) {
+	return m.now().Leave(ctx, node, users)
+}
+
+func (m *moodyPresence) Expire(ctx context.Context) ([]ports.TenantUser, error) {
+	return m.now().Expire(ctx)
+}
+
+func (m *moodyPresence) Online(ctx context.Context, tenant domain.TenantID, users []domain.UserID) (map[domain.UserID]bool, error) {
+	return m.now().Online(ctx, tenant, users)
 }
 
 // stages is a scenario of presence in virtual time with two nodes of one cluster.
@@ -74,7 +107,7 @@ func stagePresence(t *testing.T, scenario func(*stages)) *stages {
 	t.Helper()
 	s := &stages{store: &oneRoom{}}
 	synctest.Test(t, func(t *testing.T) {
-		s.bus, s.port = &told{begun: time.Now()}, &moodyPresence{Presence: inproc.NewPresence()}
+		s.bus, s.port = &told{begun: time.Now()}, &moodyPresence{port: inproc.NewPresence()}
 		s.a, s.stopA = s.node(t.Context())
 		var stopB func()
 		s.b, stopB = s.node(t.Context())

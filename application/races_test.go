@@ -255,7 +255,7 @@ func TestManySubscribesOfASlowSocketMakeOneReplay(t *testing.T) {
 	s := setStage(t)
 	s.say("m1", "m2", "m3")
 	alice := &socket{capacity: 1, arrived: make(chan struct{}, 1)}
-	peer, err := s.fanout.Connect(as("alice"), application.Client{Device: "d"}, alice)
+	peer, err := s.fanout.Connect(t.Context(), as("alice"), application.Client{Device: "d"}, alice)
 	if err != nil {
 		t.Fatal(err)
 	}

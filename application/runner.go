@@ -37,6 +37,7 @@ type RunnerDeps struct {
 	Encoder ports.WebhookEncoder
 	Sealer  ports.Sealer
 	Bus     ports.Bus
+	Slots   *Slots // count a tenant's runs on all nodes; nil: there is only this one
 	IDs     ports.IDs
 	Clock   ports.Clock
 	Usage   *Usage
@@ -159,6 +160,7 @@ type botRun struct {
 	turns  []ports.Turn
 	cancel context.CancelCauseFunc
 
+	saw        atomic.Int64  // part.Since
 	questioned bool          // the model was asked
 	wanted     chan struct{} // somebody wants to hear all of it once more
 
@@ -203,10 +205,11 @@ func (u *botRun) make(ctx context.Context) error {
 	case silent:
 		return u.end(ctx)
 	}
-	if !u.r.admit(u.tenant) {
+	slot, admitted := u.r.admit(ctx, u.tenant)
+	if !admitted {
 		return u.later(ctx)
 	}
-	defer u.r.dismiss(u.tenant.ID)
+	defer u.r.dismiss(u.tenant.ID, slot)
 	running, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	u.cancel = cancel
@@ -351,18 +354,36 @@ func unanswered(history []domain.Message, bot domain.UserID, below int64) (m dom
 	return m, ok
 }
 
-// admit gives a tenant another run, if its budget has one left.
-func (r *Runner) admit(t domain.Tenant) bool {
+// admit gives a tenant another run, if its budget has one left on all nodes together.
+func (r *Runner) admit(ctx context.Context, t domain.Tenant) (*Slot, bool) {
+	budget := t.Config.Budget().ConcurrentRuns
+	if !r.admitHere(t.ID, budget) {
+		return nil, false
+	}
+	if r.Slots == nil || budget >= domain.DefaultBudget.ConcurrentRuns { // so many the lane claims on all nodes
+		return nil, true
+	}
+	slot, err := r.Slots.Take(ctx, t.ID, "run", budget)
+	if err != nil {
+		r.dismiss(t.ID, nil)
+		return nil, false
+	}
+	return slot, true
+}
+
+// admitHere counts a run among those of this node.
+func (r *Runner) admitHere(tenant domain.TenantID, budget int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tenants[t.ID] >= t.Config.Budget().ConcurrentRuns {
+	if r.tenants[tenant] >= budget {
 		return false
 	}
-	r.tenants[t.ID]++
+	r.tenants[tenant]++
 	return true
 }
 
-func (r *Runner) dismiss(tenant domain.TenantID) {
+func (r *Runner) dismiss(tenant domain.TenantID, slot *Slot) {
+	slot.Release()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.tenants[tenant]--; r.tenants[tenant] == 0 {

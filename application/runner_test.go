@@ -10,9 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/system"
 	"github.com/chatapi/chatapi/application"
@@ -106,6 +108,12 @@ func inTheatre(t *testing.T, scenario func(p *theatre)) {
 }
 
 func (p *theatre) openTheatre() {
+	p.openTheatreOf(nil)
+	time.Sleep(time.Second)
+}
+
+// openTheatreOf opens the stage of one node of several, whose runs are counted in slots.
+func (p *theatre) openTheatreOf(slots *application.Slots) {
 	sealer, err := secrets.New(make([]byte, 32))
 	if err != nil {
 		p.t.Fatal(err)
@@ -113,19 +121,19 @@ func (p *theatre) openTheatre() {
 	ids, clock, log := system.IDs{}, system.Clock{}, slog.New(slog.DiscardHandler)
 	p.runner = application.NewRunner(application.RunnerDeps{
 		Outbox: p.store, Log: p.store, Store: p.store, Tenants: p.identity, LLM: p.model, Courier: p.courier, Encoder: jsonEncoder{},
-		Sealer: sealer, Bus: p.bus, IDs: ids, Clock: clock, Usage: application.NewUsage(p.store, clock, log), Logger: log,
+		Sealer: sealer, Bus: p.bus, IDs: ids, Clock: clock, Usage: application.NewUsage(p.store, clock, log), Logger: log, Slots: slots,
 		Config: application.RunnerConfig{Idle: 30 * time.Second},
 	})
 	p.bots = application.NewBots(p.store, noPlaces{}, sealer, ids, clock, p.runner)
 	p.messaging = application.NewMessaging(p.store, p.store, p.identity, ids, clock, p.courier, p.runner)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); _ = p.runner.Run(ctx) }()
+	runner := p.runner // of several the last one is asked
+	go func() { defer close(done); _ = runner.Run(ctx) }()
 	p.closeTheatre = func() {
 		cancel()
 		<-done
 	}
-	time.Sleep(time.Second)
 }
 
 func (p *theatre) bot() domain.Bot {
@@ -520,6 +528,58 @@ func TestABudgetIsKept(t *testing.T) {
 		if n := len(p.model.questions()); n != 4 {
 			t.Errorf("%d questions two minutes later", n)
 		}
+	})
+}
+
+// TestABudgetOfRunsIsKeptOnAllNodes: three of them have two runs each to make, and together they make two at a time.
+func TestABudgetOfRunsIsKeptOnAllNodes(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		if _, err := p.tenancy.Update(context.Background(), p.tenant, nil, []byte(`{"bot_limits":{"concurrent_runs":2}}`)); err != nil {
+			t.Fatal(err)
+		}
+		var now, most, made atomic.Int64
+		p.model.plays(func(yield func(ports.Piece, error) bool) {
+			for n := now.Add(1); ; {
+				if most.Load() >= n || most.CompareAndSwap(n-1, n) {
+					break
+				}
+			}
+			time.Sleep(3 * time.Second)
+			now.Add(-1)
+			made.Add(1)
+			yield(ports.Piece{Text: "ok", Finish: domain.FinishStop}, nil)
+		})
+		port := inproc.NewPresence()
+		var runners []*application.Runner
+		var stops []func()
+		p.closeTheatre()
+		for range 3 {
+			slots, stop := slotsOn(p.t, port)
+			p.openTheatreOf(slots)
+			runners = append(runners, p.runner)
+			stops = append(stops, p.closeTheatre, stop)
+		}
+		bot := p.bot().ID.String()
+		over, cancel := context.WithCancel(context.Background())
+		cancel()
+		for i, r := range slices.Backward(runners) {
+			p.say("ann", p.group("ann", bot), "Hi?")
+			p.say("ann", p.group("ann", bot), "Hi?")
+			r.Wake()
+			time.Sleep(500 * time.Millisecond)
+			if i > 0 {
+				r.Drain(over) // it claims no more, and the next one does
+			}
+		}
+		time.Sleep(time.Minute)
+		if most.Load() != 2 || made.Load() != 6 {
+			t.Errorf("%d runs, %d at a time; want 6, 2 at a time", made.Load(), most.Load())
+		}
+		for _, stop := range stops {
+			stop()
+		}
+		p.closeTheatre = func() {}
 	})
 }
 

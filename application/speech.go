@@ -28,6 +28,7 @@ func (u *botRun) speak(ctx, running context.Context, answer func(context.Context
 	}
 	u.part.Tenant, u.part.Room, u.part.Bot = u.claim.Tenant, u.claim.Room, u.claim.Bot.User()
 	u.part.Since, u.part.Attempt = u.room.LastRev, u.part.Attempt+1
+	u.saw.Store(u.part.Since)
 	u.r.enter(u) // from here on a handoff finds it
 	defer u.r.leave(u)
 	if opened, err := u.open(ctx); err != nil || !opened {
@@ -430,6 +431,7 @@ func (u *botRun) tellAll(ctx context.Context) {
 	}
 	u.mu.Lock()
 	u.part.Since = room.LastRev
+	u.saw.Store(u.part.Since)
 	u.mu.Unlock()
 	u.publish()
 }

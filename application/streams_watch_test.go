@@ -131,7 +131,7 @@ func (w *watcher) count(taken bool) bool {
 // watch connects a user. With every above zero the socket takes a frame at a time, as long after the one before at most.
 func (h *hall) watch(user string, device domain.DeviceID, capacity int, every time.Duration) *watcher {
 	w := &watcher{socket: &socket{capacity: capacity, arrived: make(chan struct{}, 1)}, name: user + " " + string(device)}
-	peer, err := h.fanout.Connect(h.as(user), application.Client{Device: device}, w)
+	peer, err := h.fanout.Connect(h.t.Context(), h.as(user), application.Client{Device: device}, w)
 	if err != nil {
 		h.t.Fatal(err)
 	}

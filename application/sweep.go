@@ -16,14 +16,15 @@ import (
 const (
 	sweepEvery   = time.Second
 	sweepGrace   = 200 * time.Millisecond
-	sweepStep    = 500 // rooms in one read
+	sweepGather  = 50 * time.Millisecond // of channels that tell one after the other that hints are lost
+	sweepStep    = 500                   // rooms in one read
 	keepEmptyFor = time.Minute
 )
 
 func (f *Fanout) sweep(ctx context.Context) {
 	for {
 		wait := sweepEvery - sweepGrace + rand.N(sweepEvery/5) - sweepEvery/10
-		if !sleep(ctx, wait) {
+		if !f.sleepUnlessLost(ctx, wait) {
 			return
 		}
 		f.evict()
@@ -36,6 +37,20 @@ func (f *Fanout) sweep(ctx context.Context) {
 		for _, r := range ahead {
 			f.repairIfBehind(r)
 		}
+	}
+}
+
+// sleepUnlessLost sleeps until the next sweep, which is due at once when hints were lost.
+func (f *Fanout) sleepUnlessLost(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	case <-f.lost:
+		return sleep(ctx, sweepGather)
 	}
 }
 
@@ -165,14 +180,6 @@ func (f *Fanout) repairIfBehind(r *liveRoom) {
 		r.missed = max(r.missed, r.swept)
 		f.startRepair(r)
 	}
-}
-
-// repair reads a room's log because hints of it may be lost.
-func (f *Fanout) repair(r *liveRoom) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.missed = max(r.missed, r.last+1)
-	f.startRepair(r)
 }
 
 // startRepair has the room's log read from where it stands; one read at a time. The caller holds r.mu.

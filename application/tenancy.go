@@ -13,17 +13,17 @@ import (
 
 // Tenancy is the operator's: tenants and their keys.
 type Tenancy struct {
-	tenants  ports.Tenants
-	writer   ports.TenantWriter
-	keys     ports.KeyWriter
-	sealer   ports.Sealer
-	ids      ports.IDs
-	clock    ports.Clock
-	identity *Identity
-	usage    *Usage
-	upkeep   *Upkeep
-	peers    Sockets
-	places   ports.Endpoints
+	tenants ports.Tenants
+	writer  ports.TenantWriter
+	keys    ports.KeyWriter
+	sealer  ports.Sealer
+	ids     ports.IDs
+	clock   ports.Clock
+	news    *Revocations
+	usage   *Usage
+	upkeep  *Upkeep
+	peers   Sockets
+	places  ports.Endpoints
 }
 
 // Sockets are the open ones.
@@ -36,13 +36,15 @@ type Sockets interface {
 // CredentialCloser closes the sockets that a revoked credential, or any credential of a deleted tenant, has opened.
 type CredentialCloser interface {
 	CloseCredential(tenant domain.TenantID, credential string)
+	// Credentials are those that sockets here stand on, each once.
+	Credentials() []Caller
 }
 
 // NewTenancy wires the use case.
 func NewTenancy(tenants ports.Tenants, writer ports.TenantWriter, keys ports.KeyWriter, sealer ports.Sealer, ids ports.IDs,
-	clock ports.Clock, identity *Identity, usage *Usage, upkeep *Upkeep, peers Sockets,
+	clock ports.Clock, news *Revocations, usage *Usage, upkeep *Upkeep, peers Sockets,
 	places ports.Endpoints) *Tenancy {
-	return &Tenancy{tenants, writer, keys, sealer, ids, clock, identity, usage, upkeep, peers, places}
+	return &Tenancy{tenants, writer, keys, sealer, ids, clock, news, usage, upkeep, peers, places}
 }
 
 // NewTenant is a tenant just made, with the only showing of its API key.
@@ -124,12 +126,12 @@ func (t *Tenancy) Update(ctx context.Context, id domain.TenantID, name *string, 
 		stored.Config = merged
 		return stored, err
 	})
-	t.identity.Forget(id)
-	if err == nil {
-		t.places.Forget(ports.OutboundWebhook, WebhookEndpoint(id))
-		t.places.Forget(ports.OutboundWebhook, contextEndpoint(id))
+	if err != nil {
+		t.news.changed(ctx, id) // it may have been stored for all that is known
+		return tenant, err
 	}
-	return tenant, err
+	t.news.configured(ctx, id)
+	return tenant, nil
 }
 
 // DisableWebhook ends the calls to a tenant's webhook because the receiver at url wants no more, unless the tenant has
@@ -142,7 +144,7 @@ func (t *Tenancy) DisableWebhook(ctx context.Context, id domain.TenantID, url st
 		}
 		return stored, nil
 	})
-	t.identity.Forget(id)
+	t.news.changed(ctx, id)
 	return err
 }
 
@@ -199,12 +201,13 @@ func WebhookSecretContext(tenant domain.TenantID) string { return string(tenant)
 // Delete makes a tenant invisible at once; its rows are purged in small steps by Purge.
 func (t *Tenancy) Delete(ctx context.Context, id domain.TenantID) error {
 	err := t.writer.DeleteTenant(ctx, id, t.clock.Now())
-	t.identity.Forget(id)
-	if err == nil {
-		t.peers.CloseCredential(id, "")
-		t.upkeep.Wake()
+	if err != nil {
+		t.news.changed(ctx, id)
+		return err
 	}
-	return err
+	t.news.revoked(ctx, id, "")
+	t.upkeep.Wake()
+	return nil
 }
 
 // AddAPIKey makes an API key; a sixth live one is domain.ErrTooManyKeys.
@@ -231,11 +234,12 @@ func (t *Tenancy) AddSigningKey(ctx context.Context, tenant domain.TenantID) (Ne
 // Revoke ends a key: 401 at once, its sockets are closed.
 func (t *Tenancy) Revoke(ctx context.Context, tenant domain.TenantID, kind domain.KeyKind, id string) error {
 	err := t.keys.RevokeKey(ctx, tenant, kind, id, t.clock.Now())
-	t.identity.Forget(tenant)
-	if err == nil {
-		t.peers.CloseCredential(tenant, id)
+	if err != nil {
+		t.news.changed(ctx, tenant)
+		return err
 	}
-	return err
+	t.news.revoked(ctx, tenant, id)
+	return nil
 }
 
 func (t *Tenancy) newAPIKey(tenant domain.TenantID, name string) (ports.NewKey, string) {

@@ -29,9 +29,10 @@ type Deps struct {
 	Prober        ports.Prober
 	IDs           ports.IDs
 	Logger        *slog.Logger
-	Draining      func() bool  // readiness answers 503 while it returns true
-	Docs          http.Handler // answers /docs and what lies below it
-	WebSocket     http.Handler // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
+	Draining      func() bool     // readiness answers 503 while it returns true
+	Missing       func() []string // what the server goes on without now: /health says that it is degraded
+	Docs          http.Handler    // answers /docs and what lies below it
+	WebSocket     http.Handler    // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
 	Config        Config
 }
 

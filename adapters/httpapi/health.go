@@ -11,18 +11,20 @@ import (
 )
 
 type healthShape struct {
-	Status     string `json:"status"`
-	Service    string `json:"service"`
-	Version    string `json:"version"`
-	Uptime     string `json:"uptime"`
-	DBWritable bool   `json:"db_writable"`
+	Status     string   `json:"status"`
+	Service    string   `json:"service"`
+	Version    string   `json:"version"`
+	Uptime     string   `json:"uptime"`
+	DBWritable bool     `json:"db_writable"`
+	Missing    []string `json:"missing,omitempty"` // what it goes on without
 }
 
 type statusShape struct {
 	Status string `json:"status"`
 }
 
-// health makes a real write to the store, at most one a second.
+// health makes a real write to the store, at most one a second. A server that goes on without something else is degraded,
+// and good for use.
 func (h *handler) health(x *exchange) (reply, error) {
 	shape := healthShape{
 		Status: "ok", Service: "chatapi", Version: h.Config.Version,
@@ -31,6 +33,9 @@ func (h *handler) health(x *exchange) (reply, error) {
 	if err := h.probe.check(x.r.Context()); err != nil {
 		shape.Status, shape.DBWritable = "error", false
 		return x.unhealthy(shape)
+	}
+	if shape.Missing = h.Missing(); len(shape.Missing) > 0 {
+		shape.Status = "degraded"
 	}
 	return encoded(http.StatusOK, shape)
 }

@@ -189,7 +189,7 @@ type fakeFanout struct {
 	confirmed *application.Delivery // of the peers
 }
 
-func (f *fakeFanout) Connect(_ application.Caller, client application.Client, sink ports.Sink) (peer, error) {
+func (f *fakeFanout) Connect(_ context.Context, _ application.Caller, client application.Client, sink ports.Sink) (peer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {

@@ -64,7 +64,7 @@ type (
 		Confirm(ctx context.Context, c application.Caller) error
 	}
 	fanout interface {
-		Connect(caller application.Caller, client application.Client, sink ports.Sink) (peer, error)
+		Connect(ctx context.Context, caller application.Caller, client application.Client, sink ports.Sink) (peer, error)
 		Epoch() domain.Epoch
 	}
 	peer interface {
@@ -96,8 +96,8 @@ type (
 // liveFanout is the application's fan-out behind the interface.
 type liveFanout struct{ *application.Fanout }
 
-func (f liveFanout) Connect(caller application.Caller, client application.Client, sink ports.Sink) (peer, error) {
-	p, err := f.Fanout.Connect(caller, client, sink)
+func (f liveFanout) Connect(ctx context.Context, caller application.Caller, client application.Client, sink ports.Sink) (peer, error) {
+	p, err := f.Fanout.Connect(ctx, caller, client, sink)
 	if err != nil {
 		return nil, err // not a nil *Peer in an interface
 	}

@@ -291,7 +291,7 @@ func (s *Session) open(ctx context.Context, a admission) {
 // connect registers the session with the fan-out, and asks once more whether its credential is good: one that was revoked
 // after it was accepted, and before the session could be found and closed, ends here.
 func (s *Session) connect(ctx context.Context) error {
-	connected, err := s.h.fanout.Connect(s.caller, application.Client{Device: s.device, AutoAck: s.auto != nil}, s)
+	connected, err := s.h.fanout.Connect(ctx, s.caller, application.Client{Device: s.device, AutoAck: s.auto != nil}, s)
 	if err != nil {
 		return err
 	}

@@ -10,13 +10,11 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
-	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
@@ -28,7 +26,6 @@ import (
 type app struct {
 	cfg      *Config
 	log      *slog.Logger
-	store    *sqlite.Store
 	identity *application.Identity
 	tenancy  *application.Tenancy
 	delivery *application.Delivery
@@ -36,6 +33,8 @@ type app struct {
 	presence *application.Presence
 	hints    *application.Hints
 	usage    *application.Usage
+	news     *application.Revocations
+	slots    *application.Slots // nil: one node alone
 	courier  *application.Courier
 	notices  *application.Notifications
 	runner   *application.Runner
@@ -47,47 +46,27 @@ type app struct {
 	admin    adminHandler
 }
 
-// lockPatience is how long a start waits for another process to let go of the store: a command at work, or the server
-// that this one replaces.
-const lockPatience = 3 * time.Second
-
-// openStore opens and migrates the store; the cleanup closes it.
-func openStore(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.Logger) (*sqlite.Store, func(), error) {
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
-	defer cancel()
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	for {
-		store, err := sqlite.Open(context.WithoutCancel(ctx), sqlite.Config{
-			DSN: cfg.DatabaseDSN, UnsafeDurability: cfg.UnsafeDurability, Clock: clock, Logger: log,
-		})
-		if err == nil {
-			return store, func() { closeStore(store, log) }, nil
-		}
-		if !errors.Is(err, sqlite.ErrInUse) {
-			return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
-		}
-		select {
-		case <-poll.C:
-		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
-		}
+// newApp joins the server in the topology that is configured; the returned function closes what was opened.
+func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	switch {
+	case !cfg.onPostgres():
+		return newSQLiteApp(ctx, cfg, log)
+	case cfg.RedisURL == "":
+		return newPostgresApp(ctx, cfg, log)
 	}
-}
-
-func closeStore(store *sqlite.Store, log *slog.Logger) {
-	if err := store.Close(); err != nil {
-		log.Error("store not closed cleanly", "error", err)
-	}
+	return newClusterApp(ctx, cfg, log)
 }
 
 // newSealer takes the configured key, or the one kept beside the store.
 func newSealer(ctx context.Context, cfg *Config, proofs ports.Proofs) (*secrets.Sealer, error) {
 	var key []byte
 	var err error
-	if cfg.SecretsKey.IsSet() {
+	switch {
+	case cfg.SecretsKey.IsSet():
 		key, err = secrets.ParseKey(cfg.SecretsKey.Reveal())
-	} else {
+	case cfg.onPostgres():
+		err = errors.New("with Postgres it must be set, to the same on every node (openssl rand -hex 32 makes one)")
+	default:
 		key, err = secrets.KeyFile(cfg.keyPath())
 	}
 	if err != nil {
@@ -109,10 +88,10 @@ func newIdentityConfig(cfg *Config) application.IdentityConfig {
 
 // newFanout joins the fan-out, and the count of messages, to the commit log before anything can be written.
 func newFanout(cfg *Config, store ports.Store, commits ports.CommitLog, epoch ports.EpochReader, bus ports.Bus, enc ports.Encoder,
-	delivery *application.Delivery, presence *application.Presence, hints *application.Hints, usage *application.Usage,
+	delivery *application.Delivery, presence *application.Presence, hints *application.Hints, usage *application.Usage, slots *application.Slots,
 	tenants application.CurrentTenants, ids ports.IDs, clock ports.Clock, log *slog.Logger) *application.Fanout {
 	f := application.NewFanout(store, epoch, bus, enc, delivery, presence, hints, usage, tenants, ids, clock, log,
-		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser, Retry: retryOf(cfg)})
+		application.FanoutConfig{MaxPerUser: cfg.MaxSocketsPerUser, Slots: slots, Retry: retryOf(cfg)})
 	commits.OnCommit(func(events []domain.Event) {
 		usage.Committed(events)
 		f.Committed(events)
@@ -179,8 +158,8 @@ type (
 	adminHandler    struct{ http.Handler }
 )
 
-func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, r *observe.Registry) publicHandler {
-	d.Draining, d.WebSocket, d.Docs = draining.set.Load, sockets, web.Docs()
+func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, missing missing, r *observe.Registry) publicHandler {
+	d.Draining, d.Missing, d.WebSocket, d.Docs = draining.set.Load, missing, sockets, web.Docs()
 	return publicHandler{observe.Requests(httpapi.New(d), r)}
 }
 
@@ -191,7 +170,7 @@ func newOperator(d httpapi.Deps, draining *drainFlag, mint *minter, keys ports.K
 	random := make([]byte, minSecret)
 	_, _ = rand.Read(random) // never fails: the runtime ends the process instead
 	key := hex.EncodeToString(random)
-	d.Draining, d.Docs = draining.set.Load, http.NotFoundHandler()
+	d.Draining, d.Missing, d.Docs = draining.set.Load, nothingMissing(), http.NotFoundHandler()
 	d.Identity = application.NewIdentity(keys, tenants, tokens, tickets, sealer, ids, clock,
 		application.IdentityConfig{MasterKey: key})
 	rest := httpapi.New(d)

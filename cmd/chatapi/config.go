@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +24,9 @@ type Config struct {
 	ListenAddr  string
 	AdminAddr   string // empty is off
 	DatabaseDSN string
-	DataPath    string // the SQLite file that DatabaseDSN names, absolute
+	DataPath    string // the SQLite file that DatabaseDSN names, absolute; empty on Postgres
 	RedisURL    string
+	Command     bool // this is a command beside the server, which may have the store open
 
 	MasterAPIKey  Secret
 	JWTSecret     Secret
@@ -102,10 +105,34 @@ func (cfg *Config) findBotKeys(layers []layer) error {
 
 // commandConfig is the configuration of the commands beside the server. Whether secrets are long enough to serve with is
 // for the server to say.
-func commandConfig(c console) (*Config, error) { return loadConfig(c.environ, Flags{Dev: true}) }
+func commandConfig(c console) (*Config, error) {
+	cfg, err := loadConfig(c.environ, Flags{Dev: true})
+	if err == nil {
+		cfg.Command = true
+	}
+	return cfg, err
+}
+
+// onPostgres reports whether the store is on Postgres, else it is a SQLite file.
+func (cfg *Config) onPostgres() bool {
+	scheme, _, ok := strings.Cut(cfg.DatabaseDSN, "://")
+	return ok && (scheme == "postgres" || scheme == "postgresql")
+}
+
+// storeName says where the store is, without a password.
+func (cfg *Config) storeName() string {
+	if !cfg.onPostgres() {
+		return cfg.DataPath
+	}
+	u, err := url.Parse(cfg.DatabaseDSN)
+	if err != nil {
+		return "postgres" // setDSN has parsed it
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
 
 func (cfg *Config) apply(s setting, layers []layer) error {
-	v := Value{Name: s.name, Value: s.defaultFor(cfg.Dev), Source: sourceDefault, Secret: s.secret, later: s.later}
+	v := Value{Name: s.name, Value: s.defaultFor(cfg.Dev), Source: sourceDefault, Secret: s.secret}
 	text, source, err := find(layers, s)
 	if err != nil {
 		return err
@@ -124,11 +151,13 @@ func (cfg *Config) apply(s setting, layers []layer) error {
 
 // check holds the rules that need more than one setting.
 func (cfg *Config) check() error {
-	path, err := sqlite.PathOf(cfg.DatabaseDSN)
-	if err != nil {
-		return fmt.Errorf("DATABASE_DSN: %w", err)
+	if !cfg.onPostgres() {
+		path, err := sqlite.PathOf(cfg.DatabaseDSN)
+		if err != nil {
+			return fmt.Errorf("DATABASE_DSN: %w", err)
+		}
+		cfg.DataPath = path
 	}
-	cfg.DataPath = path
 	if cfg.Dev {
 		return nil
 	}
@@ -150,13 +179,25 @@ func (cfg *Config) check() error {
 func (cfg *Config) secrets() [][]byte {
 	const tooShortToBeUnique = 8
 	var found [][]byte
-	own := []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret}
+	own := []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret, passwordOf(cfg.DatabaseDSN), passwordOf(cfg.RedisURL)}
 	for _, s := range slices.AppendSeq(own, maps.Values(cfg.BotKeys)) {
 		if len(s.Reveal()) >= tooShortToBeUnique {
 			found = append(found, []byte(s.Reveal()))
 		}
 	}
 	return found
+}
+
+// passwordOf is the password in a URL, as it stands there; also in one that lists several hosts, which is no URL to a library.
+func passwordOf(text string) Secret {
+	_, rest, ok := strings.Cut(text, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	at := strings.LastIndexByte(authority, '@')
+	if !ok || at < 0 {
+		return Secret{}
+	}
+	_, password, _ := strings.Cut(authority[:at], ":")
+	return Secret{password}
 }
 
 // isExposed reports whether plain HTTP may leave the machine: the listener is not on loopback, and no proxy that could
@@ -170,7 +211,13 @@ func (cfg *Config) isExposed() bool {
 	return !strings.EqualFold(host, "localhost") && (err != nil || !addr.IsLoopback())
 }
 
-// Beside the SQLite file lie the sealing key, the operator's socket and the demo tenant's key.
+// Beside the SQLite file lie the sealing key, the operator's socket and the demo tenant's key; on Postgres there is only the
+// last, in the working directory.
 func (cfg *Config) keyPath() string    { return cfg.DataPath + ".key" }
 func (cfg *Config) socketPath() string { return cfg.DataPath + ".sock" }
-func (cfg *Config) demoPath() string   { return cfg.DataPath + ".demo-key" }
+func (cfg *Config) demoPath() string {
+	if cfg.onPostgres() {
+		return filepath.Join("data", "postgres.demo-key")
+	}
+	return cfg.DataPath + ".demo-key"
+}

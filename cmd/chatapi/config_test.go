@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -72,9 +73,8 @@ func TestAMalformedSettingIsRefusedByItsName(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, entry := range []string{
 		"LISTEN_ADDR=8080", "LISTEN_ADDR=:http", "LISTEN_ADDR=:70000", "LISTEN_ADDR=localhost", "ADMIN_ADDR=on",
-		"DATABASE_DSN=postgres://db/chat",
-		"DATABASE_DSN=postgresql://db/chat", "DATABASE_DSN=:memory:", "DATABASE_DSN=file:x?mode=memory",
-		"REDIS_URL=localhost:6379", "REDIS_URL=http://x",
+		"DATABASE_DSN=postgres://db", "DATABASE_DSN=postgresql://u:p@db:port/chat", "DATABASE_DSN=:memory:", "DATABASE_DSN=file:x?mode=memory",
+		"REDIS_URL=localhost:6379", "REDIS_URL=http://x", "REDIS_URL=redis://cache:port",
 		"MASTER_API_KEY=short", "JWT_SECRET=short", "SECRETS_KEY=" + longSecret + "x", "ALLOWED_ORIGINS=*",
 		"ALLOWED_ORIGINS=https://a.example/",
 		"ALLOWED_ORIGINS=a.example", "TRUSTED_PROXIES=proxy.local", "WEBHOOK_URL=x", "OUTBOUND_ALLOW=10.0.0.1",
@@ -197,12 +197,34 @@ func TestABrokenDotenvIsRefusedWithoutQuotingIt(t *testing.T) {
 
 func TestPasswordsInURLsAreMasked(t *testing.T) {
 	t.Chdir(t.TempDir())
-	cfg, err := loadConfig([]string{"REDIS_URL=redis://user:hunter2@cache:6379/0"}, Flags{})
+	for _, entry := range []string{
+		"REDIS_URL=redis://user:hunter2-hunter2@cache:6379/0", "REDIS_URL=redis+cluster://:hunter2-hunter2@cache:6379,cache2:6380",
+		"DATABASE_DSN=postgres://user:hunter2-hunter2@cache:6379/chat?sslmode=disable",
+	} {
+		cfg, err := loadConfig([]string{entry}, Flags{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if printed := fmt.Sprint(cfg.Values, cfg.storeName()); strings.Contains(printed, "hunter2") || !strings.Contains(printed, "cache:6379") {
+			t.Error(printed)
+		}
+		if kept := string(bytes.Join(cfg.secrets(), nil)); !strings.Contains(kept, "hunter2-hunter2") {
+			t.Errorf("%s: its password is not among what logs leave out", entry)
+		}
+	}
+}
+
+func TestAPostgresStoreIsNamedWithoutItsPassword(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg, err := loadConfig([]string{"DATABASE_DSN=postgres://u:hunter2@db:5432/chat?sslmode=verify-full"}, Flags{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if printed := fmt.Sprint(cfg.Values); strings.Contains(printed, "hunter2") || !strings.Contains(printed, "cache:6379") {
-		t.Error(printed)
+	if got := cfg.storeName(); !cfg.onPostgres() || cfg.DataPath != "" || got != "postgres://db:5432/chat" {
+		t.Errorf("got %q, a SQLite file %q", got, cfg.DataPath)
+	}
+	if got := cfg.command("tenant list"); strings.Contains(got, "hunter2") {
+		t.Error(got)
 	}
 }
 
@@ -238,7 +260,7 @@ func FuzzAConfigurationIsReadOrRefused(f *testing.F) {
 	f.Add("ALLOWED_ORIGINS", "https://a,,")
 	f.Fuzz(func(t *testing.T, name, value string) {
 		cfg, err := loadConfig([]string{name + "=" + value}, Flags{})
-		if err == nil && (cfg.DataPath == "" || cfg.ListenAddr == "") {
+		if err == nil && (cfg.DataPath == "" && !cfg.onPostgres() || cfg.ListenAddr == "") {
 			t.Errorf("%s=%q gave %+v", name, value, cfg)
 		}
 	})

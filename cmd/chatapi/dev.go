@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/chatapi/chatapi/application"
@@ -30,6 +31,9 @@ func (a *app) demoKey(ctx context.Context) (string, error) {
 	}
 	made, err := a.tenancy.Create(ctx, demoTenant, nil)
 	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(a.cfg.demoPath()), 0o700); err != nil {
 		return "", err
 	}
 	return made.APIKey, writePrivate(a.cfg.demoPath(), made.APIKey+"\n")

@@ -11,6 +11,9 @@ func (cfg *Config) command(words string) string {
 	if cfg.DatabaseDSN == defaultDSN {
 		return command
 	}
+	if cfg.onPostgres() {
+		return "DATABASE_DSN=… " + command // with its password
+	}
 	return "DATABASE_DSN=" + shellQuote(dsnOf(cfg.DataPath)) + " " + command
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
+	"github.com/chatapi/chatapi/adapters/postgres"
+	"github.com/chatapi/chatapi/adapters/redis"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/ws"
 	"github.com/chatapi/chatapi/application"
@@ -19,21 +21,21 @@ import (
 func newRegistry() *observe.Registry { return observe.NewRegistry(version()) }
 
 // newAppender puts the measurement of sends in front of the store's.
-func newAppender(store *sqlite.Store, r *observe.Registry) *observe.Appender {
+func newAppender(store durableAppender, r *observe.Registry) *observe.Appender {
 	return observe.NewAppender(ports.Appender(store), r)
 }
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
-func newAdmin(r *observe.Registry, store *sqlite.Store, fanout *application.Fanout, sockets *ws.Handler,
+func newAdmin(r *observe.Registry, own topologyMetrics, outbox ports.Outbox, fanout *application.Fanout, sockets *ws.Handler,
 	limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
-	observe.Stats(r, store.Stats, storeMetrics...)
+	own(r)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
 	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
 	observe.Stats(r, runner.Stats, botMetrics...)
-	observe.Stats(r, func() map[domain.Lane]ports.OutboxStats { return waiting(store, log) },
+	observe.Stats(r, func() map[domain.Lane]ports.OutboxStats { return waiting(outbox, log) },
 		slices.Concat(outboxMetrics(domain.LaneWebhook, "webhook"), outboxMetrics(domain.LaneNotification, "notification"),
 			outboxMetrics(domain.LaneBot, "bot"))...)
 	return adminHandler{observe.Admin(r, log)}
@@ -47,7 +49,7 @@ func gauge[S any](name, help string, value func(S) float64) observe.Metric[S] {
 	return observe.Metric[S]{Name: name, Help: help, Kind: observe.Gauge, Value: value}
 }
 
-var storeMetrics = []observe.Metric[sqlite.Stats]{
+var sqliteMetrics = []observe.Metric[sqlite.Stats]{
 	gauge("store_queued_jobs", "Writes that wait for the writer.",
 		func(s sqlite.Stats) float64 { return float64(s.Queued) }),
 	counter("store_batches_total", "Transactions tried.", func(s sqlite.Stats) float64 { return float64(s.Batches) }),
@@ -63,6 +65,66 @@ var storeMetrics = []observe.Metric[sqlite.Stats]{
 	counter("store_slow_closures_total", "Writes that held up their batch for more than 5 ms.",
 		func(s sqlite.Stats) float64 { return float64(s.SlowClosures) }),
 	gauge("store_wal_bytes", "Size of the write-ahead log.", func(s sqlite.Stats) float64 { return float64(s.WALBytes) }),
+}
+
+var postgresMetrics = []observe.Metric[postgres.Stats]{
+	gauge("store_queued_jobs", "Sends that wait for the batcher.", func(s postgres.Stats) float64 { return float64(s.Queued) }),
+	counter("store_batches_total", "Batches of sends tried.", func(s postgres.Stats) float64 { return float64(s.Batches) }),
+	counter("store_jobs_total", "Sends in those batches.", func(s postgres.Stats) float64 { return float64(s.Appends) }),
+	counter("store_commits_total", "Transactions tried.", func(s postgres.Stats) float64 { return float64(s.Commits) }),
+	counter("store_commit_seconds_total", "Time in COMMIT, fsync included.", func(s postgres.Stats) float64 { return s.CommitSeconds }),
+	counter("store_retries_total", "Transactions made again because they had lost against another.",
+		func(s postgres.Stats) float64 { return float64(s.Retries) }),
+	gauge("store_longest_closure_seconds", "The longest that one write has held its locks.",
+		func(s postgres.Stats) float64 { return s.LongestClosure.Seconds() }),
+	counter("store_slow_closures_total", "Writes that held their locks for more than 50 ms.",
+		func(s postgres.Stats) float64 { return float64(s.SlowClosures) }),
+	gauge("store_connections_used", "Connections at work, of those for tenants.", func(s postgres.Stats) float64 { return float64(s.InUse) }),
+	gauge("store_connections_idle", "Connections open and idle, of those for tenants.", func(s postgres.Stats) float64 { return float64(s.Idle) }),
+	gauge("store_connections_max", "Connections for tenants there can be.", func(s postgres.Stats) float64 { return float64(s.MaxConns) }),
+	gauge("store_operator_connections_used", "Connections at work across tenants.",
+		func(s postgres.Stats) float64 { return float64(s.OperatorInUse) }),
+	counter("store_connection_waits_total", "Times that a connection had to be waited for.",
+		func(s postgres.Stats) float64 { return float64(s.Waits) }),
+	counter("store_connection_wait_seconds_total", "Time in those waits.", func(s postgres.Stats) float64 { return s.WaitSeconds }),
+}
+
+// newClusterMetrics are those of the store and of what joins the nodes.
+func newClusterMetrics(store *postgres.Store, conn *redis.Conn, bus *redis.Bus, limiter *redis.Limiter) topologyMetrics {
+	return func(r *observe.Registry) {
+		newPostgresMetrics(store)(r)
+		observe.Stats(r, func() *redis.Conn { return conn }, redisMetrics...)
+		observe.Stats(r, bus.Stats, busMetrics...)
+		observe.Stats(r, limiter.Stats, sharedLimitMetrics...)
+	}
+}
+
+var redisMetrics = []observe.Metric[*redis.Conn]{
+	gauge("redis_up", "Whether Redis answers.", func(c *redis.Conn) float64 {
+		if ok, _ := c.Healthy(); ok {
+			return 1
+		}
+		return 0
+	}),
+	gauge("redis_nodes", "Nodes that use this Redis, as last known.", func(c *redis.Conn) float64 { return float64(c.Nodes()) }),
+}
+
+var busMetrics = []observe.Metric[redis.BusStats]{
+	counter("bus_published_total", "Hints for other nodes.", func(s redis.BusStats) float64 { return float64(s.Published) }),
+	counter("bus_frames_total", "Messages that Redis took, several hints in each.", func(s redis.BusStats) float64 { return float64(s.Frames) }),
+	counter("bus_dropped_total", "Hints that did not go out.", func(s redis.BusStats) float64 { return float64(s.Dropped) }),
+	counter("bus_received_total", "Hints of other nodes.", func(s redis.BusStats) float64 { return float64(s.Received) }),
+	counter("bus_gaps_total", "Messages of other nodes that were found missing.", func(s redis.BusStats) float64 { return float64(s.Gaps) }),
+	counter("bus_overflows_total", "Times that a subscription's queue was full.", func(s redis.BusStats) float64 { return float64(s.Overflows) }),
+	counter("bus_lost_total", "Times that a subscription was told of a loss.", func(s redis.BusStats) float64 { return float64(s.Lost) }),
+	counter("bus_reconnects_total", "Connections that broke.", func(s redis.BusStats) float64 { return float64(s.Reconnects) }),
+	gauge("bus_queued", "Hints that wait to go out.", func(s redis.BusStats) float64 { return float64(s.Queued) }),
+}
+
+var sharedLimitMetrics = []observe.Metric[redis.LimiterStats]{
+	counter("limits_slices_total", "Slices of rates asked for.", func(s redis.LimiterStats) float64 { return float64(s.Asked) }),
+	counter("limits_waited_total", "Calls that waited for a slice.", func(s redis.LimiterStats) float64 { return float64(s.Waited) }),
+	counter("limits_alone_total", "Calls within this node's share, as Redis was away.", func(s redis.LimiterStats) float64 { return float64(s.Alone) }),
 }
 
 var fanoutMetrics = []observe.Metric[application.FanoutStats]{

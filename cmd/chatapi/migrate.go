@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
+	"github.com/chatapi/chatapi/adapters/postgres"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 )
 
@@ -83,6 +85,12 @@ func (m *migrateUp) Run(ctx context.Context, c console) error {
 
 // migrateStopped migrates the store of a server that does not run.
 func migrateStopped(ctx context.Context, cfg *Config) error {
+	if cfg.onPostgres() {
+		if err := postgres.Migrate(ctx, postgres.Config{DSN: cfg.DatabaseDSN, UnsafeDurability: true}); err != nil {
+			return fmt.Errorf("DATABASE_DSN: %w", err)
+		}
+		return nil
+	}
 	address, _ := socketAddress(cfg.socketPath()) // where there can be no socket, the store's lock tells of a server
 	if op := dialOperator(ctx, address); op != nil {
 		op.close()
@@ -105,18 +113,34 @@ func serverRuns(cfg *Config) error {
 
 // schemaSteps is fs.ErrNotExist when there is no store.
 func schemaSteps(ctx context.Context, cfg *Config) ([]schemaStep, error) {
-	migrations, err := sqlite.MigrationStatus(ctx, cfg.DatabaseDSN)
-	if err != nil {
+	var steps []schemaStep
+	add := func(version int64, name string, at time.Time) {
+		s := schemaStep{Version: version, Name: name, State: stepPending}
+		if !at.IsZero() {
+			s.State, s.AppliedAt = stepApplied, at.Format(timeFormat)
+		}
+		steps = append(steps, s)
+	}
+	if err := eachStep(ctx, cfg, add); err != nil {
 		return nil, fmt.Errorf("DATABASE_DSN: %w", err)
 	}
-	steps := make([]schemaStep, len(migrations))
-	for i, m := range migrations {
-		steps[i] = schemaStep{Version: m.Version, Name: m.Name, State: stepPending}
-		if !m.AppliedAt.IsZero() {
-			steps[i].State, steps[i].AppliedAt = stepApplied, m.AppliedAt.Format(timeFormat)
-		}
-	}
 	return steps, nil
+}
+
+// eachStep tells the steps that the store's dialect has, with a zero time those that were not applied.
+func eachStep(ctx context.Context, cfg *Config, tell func(version int64, name string, at time.Time)) error {
+	if cfg.onPostgres() {
+		migrations, err := postgres.MigrationStatus(ctx, postgres.Config{DSN: cfg.DatabaseDSN})
+		for _, m := range migrations {
+			tell(m.Version, m.Name, m.AppliedAt)
+		}
+		return err
+	}
+	migrations, err := sqlite.MigrationStatus(ctx, cfg.DatabaseDSN)
+	for _, m := range migrations {
+		tell(m.Version, m.Name, m.AppliedAt)
+	}
+	return err
 }
 
 func (p printing) printSteps(c console, steps []schemaStep) error {

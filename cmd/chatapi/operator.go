@@ -42,6 +42,9 @@ func newStore(c console, path string) error {
 
 // openOperator finds the running server or opens the store, and says on the console when it is the store.
 func openOperator(ctx context.Context, c console, cfg *Config, absent absence) (*operatorClient, error) {
+	if cfg.onPostgres() {
+		return openBeside(ctx, cfg)
+	}
 	address, addressErr := socketAddress(cfg.socketPath())
 	if op := dialOperator(ctx, address); op != nil {
 		return op, nil
@@ -66,6 +69,16 @@ func openOperator(ctx context.Context, c console, cfg *Config, absent absence) (
 	}
 	if !isNew {
 		_, _ = fmt.Fprintf(c.err, "chatapi: no server runs on %s: working on the file itself\n", cfg.DataPath)
+	}
+	return &operatorClient{http.Client{Transport: handlerTransport{a.operator}}, cleanup}, nil
+}
+
+// openBeside works on the database itself, beside whatever servers have it open. They hear of it over Redis, and without
+// it within seconds.
+func openBeside(ctx context.Context, cfg *Config) (*operatorClient, error) {
+	a, cleanup, err := newApp(ctx, cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
 	}
 	return &operatorClient{http.Client{Transport: handlerTransport{a.operator}}, cleanup}, nil
 }

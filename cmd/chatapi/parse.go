@@ -17,6 +17,7 @@ import (
 	"github.com/chatapi/chatapi/domain"
 
 	"github.com/chatapi/chatapi/adapters/outbound"
+	"github.com/chatapi/chatapi/adapters/redis"
 )
 
 // The functions here read one kind of setting each. Their errors say what would be right; the caller names the setting.
@@ -75,11 +76,20 @@ func setSecretsKey(c *Config, text string) error {
 }
 
 func setDSN(c *Config, text string) error {
-	if scheme, _, ok := strings.Cut(text, "://"); ok && (scheme == "postgres" || scheme == "postgresql") {
-		return errors.New("this build has no Postgres; use a SQLite file such as file:./data/chatapi.db")
-	}
 	c.DatabaseDSN = text
+	if !c.onPostgres() {
+		return nil
+	}
+	u, err := url.Parse(text) // its error quotes the text, and so the password
+	if err != nil || u.Host == "" && u.Query().Get("host") == "" || strings.Trim(u.Path, "/") == "" {
+		return errors.New("a Postgres store is named like postgres://user:password@host:5432/database")
+	}
 	return nil
+}
+
+func setRedis(c *Config, text string) error {
+	c.RedisURL = text
+	return redis.CheckURL(text)
 }
 
 func urlOf(to func(*Config) *string, schemes ...string) setter {

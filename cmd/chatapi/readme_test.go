@@ -34,11 +34,8 @@ func TestTheREADMEListsTheSettingsThereAre(t *testing.T) {
 		if s.dev != "" {
 			value += fmt.Sprintf("; `%s` with `--dev`", s.dev)
 		}
-		if s.secret {
+		if s.secret || s.file {
 			name += " ᶠ"
-		}
-		if s.later {
-			name += " ⁺"
 		}
 		fmt.Fprintf(&want, "| %s | %s | %s |\n", name, value, strings.ReplaceAll(s.help, "|", `\|`))
 	}

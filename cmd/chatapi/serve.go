@@ -96,6 +96,11 @@ func (a *app) startCore() (stop func()) {
 	runner := a.start("bots", a.runner.Run)
 	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
+	news := a.start("revocations", a.news.Run)
+	slots := func() {}
+	if a.slots != nil {
+		slots = a.start("slots", a.slots.Run)
+	}
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
 		sockets()
@@ -107,7 +112,9 @@ func (a *app) startCore() (stop func()) {
 		hints()
 		usage()
 		upkeep()
+		news()
 		fanout()
+		slots()
 	}
 }
 
@@ -188,6 +195,9 @@ func (a *app) listen() (*listeners, error) {
 		l.admin = admin.Addr().String()
 		l.private = append(l.private, door{admin, plainServer(a.admin, a.log)})
 	}
+	if a.cfg.onPostgres() {
+		return l, nil // commands work on the database, beside any number of servers
+	}
 	if operator, err := listenOperator(a.cfg.socketPath()); err == nil {
 		l.private = append(l.private, door{operator, plainServer(a.operator, a.log)})
 	} else {
@@ -236,15 +246,15 @@ func shutdown(ctx context.Context, log *slog.Logger, doors ...door) (wait func()
 
 // announce says where the server is, and what an operator should know about how it was set up.
 func (a *app) announce(ctx context.Context, l *listeners) {
-	a.log.Info("listening", "address", l.address(), "version", version(), "store", a.cfg.DataPath, "admin", l.admin)
+	a.log.Info("listening", "address", l.address(), "version", version(), "store", a.cfg.storeName(), "admin", l.admin)
 	if a.cfg.isExposed() {
 		a.log.Warn("plain HTTP is reachable from other machines: put a proxy with TLS in front and name it in TRUSTED_PROXIES")
 	}
 	if a.cfg.UnsafeDurability {
 		a.log.Warn("running with --unsafe-durability: a power cut loses or damages the store")
 	}
-	for _, setting := range a.cfg.unused() {
-		a.log.LogAttrs(ctx, slog.LevelWarn, "a setting has no effect in this version", setting)
+	if a.cfg.RedisURL != "" && !a.cfg.onPostgres() {
+		a.log.Warn("REDIS_URL has no effect: a SQLite file has one server; nodes are joined by a Postgres database")
 	}
 	if tenants, _, err := a.tenancy.List(ctx, 0, 1); err == nil && len(tenants) == 0 {
 		a.log.Info("there is no tenant yet: make one with this command", "command", a.cfg.command("tenant create my-app"))

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"log/slog"
-	"net/url"
-)
+import "strings"
 
 // setting is one variable: where it goes, and what to tell about it. The table below is the only list of them: reading,
 // `chatapi config` and the documentation's table come from it.
@@ -13,7 +10,7 @@ type setting struct {
 	dev    string // the default with --dev, when it is another
 	help   string
 	secret bool // never printed; also read from the file that NAME_FILE names
-	later  bool // checked, but nothing in this version uses it
+	file   bool // also read from the file that NAME_FILE names, as secrets are: it may hold a password
 	set    func(*Config, string) error
 }
 
@@ -25,15 +22,15 @@ var settings = []setting{
 		set: address(func(c *Config) *string { return &c.ListenAddr })},
 	{name: "ADMIN_ADDR", value: "127.0.0.1:9080", help: "address of /metrics and /debug/pprof, or off",
 		set: addressOrOff(func(c *Config) *string { return &c.AdminAddr })},
-	{name: "DATABASE_DSN", value: defaultDSN, help: "the SQLite file; the directory is made when missing",
+	{name: "DATABASE_DSN", value: defaultDSN, help: "the SQLite file, whose directory is made when missing; or postgres://user:password@host:5432/database", file: true,
 		set: setDSN},
-	{name: "REDIS_URL", help: "joins several nodes", later: true,
-		set: urlOf(func(c *Config) *string { return &c.RedisURL }, "redis", "rediss", "unix")},
+	{name: "REDIS_URL", help: "joins the nodes on one Postgres database; unset = one node, in which all is in process", file: true,
+		set: setRedis},
 	{name: "MASTER_API_KEY", help: "the operator's key for /admin over HTTP, 32 bytes or more; unset closes that way",
 		secret: true, set: secret(func(c *Config) *Secret { return &c.MasterAPIKey })},
 	{name: "JWT_SECRET", help: "verifies tokens without kid, for the default tenant, 32 bytes or more", secret: true,
 		set: secret(func(c *Config) *Secret { return &c.JWTSecret })},
-	{name: "SECRETS_KEY", help: "seals secrets in the store: 64 hex digits or base64 of 32 bytes; unset = a 0600 file beside the store", secret: true,
+	{name: "SECRETS_KEY", help: "seals secrets in the store: 64 hex digits or base64 of 32 bytes; unset = a 0600 file beside the SQLite file; required with Postgres", secret: true,
 		set: setSecretsKey},
 	{name: "ALLOWED_ORIGINS", dev: "*", help: "exact origins of browser pages, comma-separated", set: setOrigins},
 	{name: "TRUSTED_PROXIES", help: "addresses or networks of the proxies in front, comma-separated: TLS ends there, and X-Forwarded-For is believed", set: setProxies},
@@ -72,26 +69,14 @@ type Value struct {
 	Value  string `json:"value"`
 	Source string `json:"source"`
 	Secret bool   `json:"secret,omitempty"`
-	later  bool
 }
 
 func (v Value) masked(s setting) Value {
 	if s.secret && v.Value != "" {
 		v.Value = redacted
 	}
-	if u, err := url.Parse(v.Value); err == nil && u.User != nil {
-		v.Value = u.Redacted()
+	if password := passwordOf(v.Value); password.IsSet() {
+		v.Value = strings.Replace(v.Value, ":"+password.Reveal()+"@", ":"+redacted+"@", 1)
 	}
 	return v
-}
-
-// unused are the settings that were set and that nothing in this version uses.
-func (cfg *Config) unused() []slog.Attr {
-	var found []slog.Attr
-	for _, v := range cfg.Values {
-		if v.later && v.Source != sourceDefault {
-			found = append(found, slog.String("setting", v.Name))
-		}
-	}
-	return found
 }

@@ -58,7 +58,7 @@ func find(layers []layer, s setting) (text, source string, err error) {
 func (l layer) find(s setting) (text, source string, err error) {
 	text = l.values[s.name]
 	file := ""
-	if s.secret {
+	if s.secret || s.file {
 		file = l.values[s.name+"_FILE"]
 	}
 	switch {

@@ -13,6 +13,8 @@ import (
 	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
+	"github.com/chatapi/chatapi/adapters/postgres"
+	"github.com/chatapi/chatapi/adapters/redis"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -22,12 +24,19 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// newApp joins the server of one node on SQLite.
-func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
-	panic(wire.Build(
-		systemSet, sqliteSet, inprocSet, outboundSet, secretsSet, tokenSet, observeSet, applicationSet, inboundSet,
-		wire.Struct(new(app), "*"),
-	))
+// newSQLiteApp joins the server of one node on a SQLite file.
+func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	panic(wire.Build(sqliteSet, inprocSet, serverSet))
+}
+
+// newPostgresApp joins the server of one node on a Postgres database.
+func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	panic(wire.Build(postgresSet, newPostgresMetrics, inprocSet, serverSet))
+}
+
+// newClusterApp joins a node of many on one Postgres database and Redis.
+func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	panic(wire.Build(postgresSet, redisSet, serverSet))
 }
 
 // One set for each adapter, and one for the core. Every topology picks from them.
@@ -37,7 +46,7 @@ var (
 		wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)),
 	)
 	sqliteSet = wire.NewSet(
-		openStore,
+		openSQLite, newSQLiteMetrics, wire.Bind(new(durableAppender), new(*sqlite.Store)),
 		wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)),
 		wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)),
 		wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)),
@@ -46,7 +55,25 @@ var (
 		wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)),
 		wire.Bind(new(ports.Outbox), new(*sqlite.Store)), wire.Bind(new(ports.Notifications), new(*sqlite.Store)),
 	)
+	postgresSet = wire.NewSet(
+		openPostgres, wire.Bind(new(durableAppender), new(*postgres.Store)),
+		wire.Bind(new(ports.Store), new(*postgres.Store)), wire.Bind(new(ports.CommitLog), new(*postgres.Store)),
+		wire.Bind(new(ports.Tenants), new(*postgres.Store)), wire.Bind(new(ports.TenantWriter), new(*postgres.Store)),
+		wire.Bind(new(ports.Keys), new(*postgres.Store)), wire.Bind(new(ports.KeyWriter), new(*postgres.Store)),
+		wire.Bind(new(ports.Prober), new(*postgres.Store)), wire.Bind(new(ports.EpochReader), new(*postgres.Store)),
+		wire.Bind(new(ports.Proofs), new(*postgres.Store)),
+		wire.Bind(new(ports.Purger), new(*postgres.Store)), wire.Bind(new(ports.Meters), new(*postgres.Store)),
+		wire.Bind(new(ports.Outbox), new(*postgres.Store)), wire.Bind(new(ports.Notifications), new(*postgres.Store)),
+	)
+	redisSet = wire.NewSet(
+		openRedis, missingRedis, newClusterMetrics, application.NewSlots,
+		redis.NewBus, wire.Bind(new(ports.Bus), new(*redis.Bus)),
+		redis.NewPresence, wire.Bind(new(ports.Presence), new(*redis.Presence)),
+		redis.NewLimiter, wire.Bind(new(ports.Limiter), new(*redis.Limiter)),
+		redis.NewTickets, wire.Bind(new(ports.Tickets), new(*redis.Tickets)),
+	)
 	inprocSet = wire.NewSet(
+		noSlots, nothingMissing,
 		inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)),
 		inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)),
 		inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)),
@@ -58,15 +85,18 @@ var (
 		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)),
 		wire.Bind(new(ports.StreamOpener), new(*outbound.Client)), llm.New, wire.Bind(new(ports.LLM), new(*llm.Client)),
 	)
+	serverSet = wire.NewSet(
+		systemSet, outboundSet, secretsSet, tokenSet, observeSet, applicationSet, inboundSet, wire.Struct(new(app), "*"),
+	)
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
 		application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints,
-		application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
+		application.NewUsage, application.NewRevocations, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
 		application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
 		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots,
-		wire.Bind(new(application.Sockets), new(*application.Fanout)),
+		wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
 		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(

@@ -13,6 +13,8 @@ import (
 	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
+	"github.com/chatapi/chatapi/adapters/postgres"
+	"github.com/chatapi/chatapi/adapters/redis"
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -26,10 +28,10 @@ import (
 
 // Injectors from wire.go:
 
-// newApp joins the server of one node on SQLite.
-func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+// newSQLiteApp joins the server of one node on a SQLite file.
+func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
 	clock := system.Clock{}
-	store, cleanup, err := openStore(ctx, cfg, clock, log)
+	store, cleanup, err := openSQLite(ctx, cfg, clock, log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -43,21 +45,23 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	iDs := system.IDs{}
 	identityConfig := newIdentityConfig(cfg)
 	identity := application.NewIdentity(store, store, tokens, tickets, sealer, iDs, clock, identityConfig)
-	usage := application.NewUsage(store, clock, log)
-	upkeep := application.NewUpkeep(store, store, identity, log)
 	bus := inproc.NewBus()
 	encoder := ws.Encoder{}
 	hints := application.NewHints(bus, encoder, log)
 	delivery := application.NewDelivery(store, hints, clock, log)
 	presence := inproc.NewPresence()
 	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
-	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, identity, iDs, clock, log)
+	usage := application.NewUsage(store, clock, log)
+	slots := noSlots()
+	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, slots, identity, iDs, clock, log)
 	client, cleanup2, err := newOutbound(cfg, log)
 	if err != nil {
 		cleanup()
 		return nil, nil, err
 	}
-	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, identity, usage, upkeep, fanout, client)
+	revocations := application.NewRevocations(bus, identity, fanout, client, log)
+	upkeep := application.NewUpkeep(store, store, identity, log)
+	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, revocations, usage, upkeep, fanout, client)
 	webhookEncoder := httpapi.WebhookEncoder{}
 	courierConfig, err := newCourierConfig(cfg, client)
 	if err != nil {
@@ -81,6 +85,7 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Encoder: webhookEncoder,
 		Sealer:  sealer,
 		Bus:     bus,
+		Slots:   slots,
 		IDs:     iDs,
 		Clock:   clock,
 		Usage:   usage,
@@ -130,7 +135,8 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Logger:        log,
 		Config:        httpapiConfig,
 	}
-	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, registry)
+	mainMissing := nothingMissing()
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
 	mainMinter := &minter{
 		Tenancy: tenancy,
 		Keys:    store,
@@ -139,11 +145,11 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		Clock:   clock,
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
-	mainAdminHandler := newAdmin(registry, store, fanout, handler, limits, courier, runner, client, log)
+	mainTopologyMetrics := newSQLiteMetrics(store)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
-		store:    store,
 		identity: identity,
 		tenancy:  tenancy,
 		delivery: delivery,
@@ -151,6 +157,8 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 		presence: applicationPresence,
 		hints:    hints,
 		usage:    usage,
+		news:     revocations,
+		slots:    slots,
 		courier:  courier,
 		notices:  notifications,
 		runner:   runner,
@@ -167,25 +175,339 @@ func newApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), e
 	}, nil
 }
 
+// newPostgresApp joins the server of one node on a Postgres database.
+func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	clock := system.Clock{}
+	store, cleanup, err := openPostgres(ctx, cfg, clock, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	tokens := token.New()
+	tickets := inproc.NewTickets()
+	sealer, err := newSealer(ctx, cfg, store)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	iDs := system.IDs{}
+	identityConfig := newIdentityConfig(cfg)
+	identity := application.NewIdentity(store, store, tokens, tickets, sealer, iDs, clock, identityConfig)
+	bus := inproc.NewBus()
+	encoder := ws.Encoder{}
+	hints := application.NewHints(bus, encoder, log)
+	delivery := application.NewDelivery(store, hints, clock, log)
+	presence := inproc.NewPresence()
+	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
+	usage := application.NewUsage(store, clock, log)
+	slots := noSlots()
+	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, slots, identity, iDs, clock, log)
+	client, cleanup2, err := newOutbound(cfg, log)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	revocations := application.NewRevocations(bus, identity, fanout, client, log)
+	upkeep := application.NewUpkeep(store, store, identity, log)
+	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, revocations, usage, upkeep, fanout, client)
+	webhookEncoder := httpapi.WebhookEncoder{}
+	courierConfig, err := newCourierConfig(cfg, client)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	courier := application.NewCourier(store, store, identity, presence, client, sealer, iDs, webhookEncoder, tenancy, clock, log, courierConfig)
+	notifications := application.NewNotifications(store, store, iDs, clock, courier, log)
+	registry := newRegistry()
+	appender := newAppender(store, registry)
+	llmClient := llm.New(client)
+	runnerConfig := newRunnerConfig(cfg)
+	runnerDeps := application.RunnerDeps{
+		Outbox:  store,
+		Log:     appender,
+		Store:   store,
+		Tenants: identity,
+		LLM:     llmClient,
+		Courier: courier,
+		Encoder: webhookEncoder,
+		Sealer:  sealer,
+		Bus:     bus,
+		Slots:   slots,
+		IDs:     iDs,
+		Clock:   clock,
+		Usage:   usage,
+		Logger:  log,
+		Config:  runnerConfig,
+	}
+	runner := application.NewRunner(runnerDeps)
+	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier, runner)
+	limiter := inproc.NewLimiter()
+	limitsConfig := newLimitsConfig(cfg)
+	limits := application.NewLimits(limiter, identity, usage, limitsConfig)
+	config := newSocketConfig(cfg)
+	deps := ws.Deps{
+		Identity:  identity,
+		Fanout:    fanout,
+		Messaging: messaging,
+		Delivery:  delivery,
+		Limits:    limits,
+		Clock:     clock,
+		IDs:       iDs,
+		Logger:    log,
+		Config:    config,
+	}
+	handler := ws.New(deps)
+	mainDrainFlag := &drainFlag{}
+	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	users := application.NewUsers(store)
+	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
+	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
+	bots := application.NewBots(store, client, sealer, iDs, clock, runner)
+	httpapiConfig := newRESTConfig(cfg)
+	httpapiDeps := httpapi.Deps{
+		Identity:      identity,
+		Messaging:     messaging,
+		Rooms:         rooms,
+		Users:         users,
+		Presence:      applicationPresence,
+		Delivery:      delivery,
+		Tenancy:       tenancy,
+		DeadLetters:   deadLetters,
+		Notifications: notifications,
+		Subscriptions: subscriptions,
+		Bots:          bots,
+		Limits:        limits,
+		Prober:        store,
+		IDs:           iDs,
+		Logger:        log,
+		Config:        httpapiConfig,
+	}
+	mainMissing := nothingMissing()
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
+	mainMinter := &minter{
+		Tenancy: tenancy,
+		Keys:    store,
+		Sealer:  sealer,
+		Tokens:  tokens,
+		Clock:   clock,
+	}
+	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
+	mainTopologyMetrics := newPostgresMetrics(store)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
+	mainApp := &app{
+		cfg:      cfg,
+		log:      log,
+		identity: identity,
+		tenancy:  tenancy,
+		delivery: delivery,
+		fanout:   fanout,
+		presence: applicationPresence,
+		hints:    hints,
+		usage:    usage,
+		news:     revocations,
+		slots:    slots,
+		courier:  courier,
+		notices:  notifications,
+		runner:   runner,
+		upkeep:   upkeep,
+		sockets:  handler,
+		draining: mainDrainFlag,
+		public:   mainPublicHandler,
+		operator: mainOperatorHandler,
+		admin:    mainAdminHandler,
+	}
+	return mainApp, func() {
+		cleanup2()
+		cleanup()
+	}, nil
+}
+
+// newClusterApp joins a node of many on one Postgres database and Redis.
+func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, func(), error) {
+	clock := system.Clock{}
+	store, cleanup, err := openPostgres(ctx, cfg, clock, log)
+	if err != nil {
+		return nil, nil, err
+	}
+	tokens := token.New()
+	conn, cleanup2, err := openRedis(cfg, store, log)
+	if err != nil {
+		cleanup()
+		return nil, nil, err
+	}
+	tickets := redis.NewTickets(conn)
+	sealer, err := newSealer(ctx, cfg, store)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	iDs := system.IDs{}
+	identityConfig := newIdentityConfig(cfg)
+	identity := application.NewIdentity(store, store, tokens, tickets, sealer, iDs, clock, identityConfig)
+	bus := redis.NewBus(conn)
+	encoder := ws.Encoder{}
+	hints := application.NewHints(bus, encoder, log)
+	delivery := application.NewDelivery(store, hints, clock, log)
+	presence := redis.NewPresence(conn)
+	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
+	usage := application.NewUsage(store, clock, log)
+	slots := application.NewSlots(presence, iDs, log)
+	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, slots, identity, iDs, clock, log)
+	client, cleanup3, err := newOutbound(cfg, log)
+	if err != nil {
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	revocations := application.NewRevocations(bus, identity, fanout, client, log)
+	upkeep := application.NewUpkeep(store, store, identity, log)
+	tenancy := application.NewTenancy(store, store, store, sealer, iDs, clock, revocations, usage, upkeep, fanout, client)
+	webhookEncoder := httpapi.WebhookEncoder{}
+	courierConfig, err := newCourierConfig(cfg, client)
+	if err != nil {
+		cleanup3()
+		cleanup2()
+		cleanup()
+		return nil, nil, err
+	}
+	courier := application.NewCourier(store, store, identity, presence, client, sealer, iDs, webhookEncoder, tenancy, clock, log, courierConfig)
+	notifications := application.NewNotifications(store, store, iDs, clock, courier, log)
+	registry := newRegistry()
+	appender := newAppender(store, registry)
+	llmClient := llm.New(client)
+	runnerConfig := newRunnerConfig(cfg)
+	runnerDeps := application.RunnerDeps{
+		Outbox:  store,
+		Log:     appender,
+		Store:   store,
+		Tenants: identity,
+		LLM:     llmClient,
+		Courier: courier,
+		Encoder: webhookEncoder,
+		Sealer:  sealer,
+		Bus:     bus,
+		Slots:   slots,
+		IDs:     iDs,
+		Clock:   clock,
+		Usage:   usage,
+		Logger:  log,
+		Config:  runnerConfig,
+	}
+	runner := application.NewRunner(runnerDeps)
+	messaging := application.NewMessaging(appender, store, identity, iDs, clock, courier, runner)
+	limiter := redis.NewLimiter(conn)
+	limitsConfig := newLimitsConfig(cfg)
+	limits := application.NewLimits(limiter, identity, usage, limitsConfig)
+	config := newSocketConfig(cfg)
+	deps := ws.Deps{
+		Identity:  identity,
+		Fanout:    fanout,
+		Messaging: messaging,
+		Delivery:  delivery,
+		Limits:    limits,
+		Clock:     clock,
+		IDs:       iDs,
+		Logger:    log,
+		Config:    config,
+	}
+	handler := ws.New(deps)
+	mainDrainFlag := &drainFlag{}
+	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	users := application.NewUsers(store)
+	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
+	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
+	bots := application.NewBots(store, client, sealer, iDs, clock, runner)
+	httpapiConfig := newRESTConfig(cfg)
+	httpapiDeps := httpapi.Deps{
+		Identity:      identity,
+		Messaging:     messaging,
+		Rooms:         rooms,
+		Users:         users,
+		Presence:      applicationPresence,
+		Delivery:      delivery,
+		Tenancy:       tenancy,
+		DeadLetters:   deadLetters,
+		Notifications: notifications,
+		Subscriptions: subscriptions,
+		Bots:          bots,
+		Limits:        limits,
+		Prober:        store,
+		IDs:           iDs,
+		Logger:        log,
+		Config:        httpapiConfig,
+	}
+	mainMissing := missingRedis(conn)
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
+	mainMinter := &minter{
+		Tenancy: tenancy,
+		Keys:    store,
+		Sealer:  sealer,
+		Tokens:  tokens,
+		Clock:   clock,
+	}
+	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
+	mainTopologyMetrics := newClusterMetrics(store, conn, bus, limiter)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
+	mainApp := &app{
+		cfg:      cfg,
+		log:      log,
+		identity: identity,
+		tenancy:  tenancy,
+		delivery: delivery,
+		fanout:   fanout,
+		presence: applicationPresence,
+		hints:    hints,
+		usage:    usage,
+		news:     revocations,
+		slots:    slots,
+		courier:  courier,
+		notices:  notifications,
+		runner:   runner,
+		upkeep:   upkeep,
+		sockets:  handler,
+		draining: mainDrainFlag,
+		public:   mainPublicHandler,
+		operator: mainOperatorHandler,
+		admin:    mainAdminHandler,
+	}
+	return mainApp, func() {
+		cleanup3()
+		cleanup2()
+		cleanup()
+	}, nil
+}
+
 // wire.go:
 
 // One set for each adapter, and one for the core. Every topology picks from them.
 var (
 	systemSet = wire.NewSet(wire.Struct(new(system.Clock)), wire.Bind(new(ports.Clock), new(system.Clock)), wire.Struct(new(system.IDs)), wire.Bind(new(ports.IDs), new(system.IDs)))
 	sqliteSet = wire.NewSet(
-		openStore, wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)), wire.Bind(new(ports.Outbox), new(*sqlite.Store)), wire.Bind(new(ports.Notifications), new(*sqlite.Store)),
+		openSQLite, newSQLiteMetrics, wire.Bind(new(durableAppender), new(*sqlite.Store)), wire.Bind(new(ports.Store), new(*sqlite.Store)), wire.Bind(new(ports.CommitLog), new(*sqlite.Store)), wire.Bind(new(ports.Tenants), new(*sqlite.Store)), wire.Bind(new(ports.TenantWriter), new(*sqlite.Store)), wire.Bind(new(ports.Keys), new(*sqlite.Store)), wire.Bind(new(ports.KeyWriter), new(*sqlite.Store)), wire.Bind(new(ports.Prober), new(*sqlite.Store)), wire.Bind(new(ports.EpochReader), new(*sqlite.Store)), wire.Bind(new(ports.Proofs), new(*sqlite.Store)), wire.Bind(new(ports.Purger), new(*sqlite.Store)), wire.Bind(new(ports.Meters), new(*sqlite.Store)), wire.Bind(new(ports.Outbox), new(*sqlite.Store)), wire.Bind(new(ports.Notifications), new(*sqlite.Store)),
 	)
-	inprocSet   = wire.NewSet(inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)))
+	postgresSet = wire.NewSet(
+		openPostgres, wire.Bind(new(durableAppender), new(*postgres.Store)), wire.Bind(new(ports.Store), new(*postgres.Store)), wire.Bind(new(ports.CommitLog), new(*postgres.Store)), wire.Bind(new(ports.Tenants), new(*postgres.Store)), wire.Bind(new(ports.TenantWriter), new(*postgres.Store)), wire.Bind(new(ports.Keys), new(*postgres.Store)), wire.Bind(new(ports.KeyWriter), new(*postgres.Store)), wire.Bind(new(ports.Prober), new(*postgres.Store)), wire.Bind(new(ports.EpochReader), new(*postgres.Store)), wire.Bind(new(ports.Proofs), new(*postgres.Store)), wire.Bind(new(ports.Purger), new(*postgres.Store)), wire.Bind(new(ports.Meters), new(*postgres.Store)), wire.Bind(new(ports.Outbox), new(*postgres.Store)), wire.Bind(new(ports.Notifications), new(*postgres.Store)),
+	)
+	redisSet = wire.NewSet(
+		openRedis, missingRedis, newClusterMetrics, application.NewSlots, redis.NewBus, wire.Bind(new(ports.Bus), new(*redis.Bus)), redis.NewPresence, wire.Bind(new(ports.Presence), new(*redis.Presence)), redis.NewLimiter, wire.Bind(new(ports.Limiter), new(*redis.Limiter)), redis.NewTickets, wire.Bind(new(ports.Tickets), new(*redis.Tickets)),
+	)
+	inprocSet = wire.NewSet(
+		noSlots, nothingMissing, inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)),
+	)
 	secretsSet  = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
 	tokenSet    = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
 	outboundSet = wire.NewSet(
 		newOutbound, wire.Bind(new(ports.WebhookSender), new(*outbound.Client)), wire.Bind(new(ports.Endpoints), new(*outbound.Client)), wire.Bind(new(ports.StreamOpener), new(*outbound.Client)), llm.New, wire.Bind(new(ports.LLM), new(*llm.Client)),
 	)
+	serverSet = wire.NewSet(
+		systemSet, outboundSet, secretsSet, tokenSet, observeSet, applicationSet, inboundSet, wire.Struct(new(app), "*"),
+	)
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
-		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, application.NewRevocations, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
+		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CredentialCloser), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
 		"Notifications", "Subscriptions", "Bots", "Limits", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,

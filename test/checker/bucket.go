@@ -10,6 +10,25 @@ import (
 // Bucket is the promise of a rate limit: so many calls a second, and so many at once.
 type Bucket struct {
 	PerSecond, Burst int64
+	Tenth            bool // it is kept by several nodes: within a tenth, and what whole calls need beyond
+}
+
+// wholeCalls is what nodes that have whole calls each may let through beyond a tenth.
+const wholeCalls = 2
+
+// most and least are the bounds of what should be an exact number of calls.
+func (b Bucket) most(exact float64) float64 {
+	if b.Tenth {
+		return 1.1*exact + wholeCalls
+	}
+	return exact
+}
+
+func (b Bucket) least(exact int64) int64 {
+	if b.Tenth {
+		return exact * 9 / 10
+	}
+	return exact
 }
 
 // Taken is one call that asked the bucket. The bucket has decided somewhere between Invoked and Answered.
@@ -40,7 +59,7 @@ func (b Bucket) Check(calls []Taken) []Violation {
 
 // within is the most that a bucket lets through in a span of time: what it holds, and what comes in meanwhile.
 func (b Bucket) within(span int64) float64 {
-	return float64(b.Burst) + float64(b.PerSecond)*float64(span)/second
+	return b.most(float64(b.Burst) + float64(b.PerSecond)*float64(span)/second)
 }
 
 // atMostTheRate: of the calls that began and ended within any span, no more were let through than the bucket could have
@@ -71,13 +90,13 @@ func atLeastTheRate(b Bucket, calls []Taken, broken func(string, ...any)) {
 	slices.SortFunc(refused, func(x, y Taken) int { return cmp.Compare(x.Invoked, y.Invoked) })
 	passed := newPassed(calls)
 	for i, a := range refused {
-		if n := passed.during(0, a.Answered); n < b.Burst {
+		if n := passed.during(0, a.Answered); n < b.least(b.Burst) {
 			broken("a call was refused after %d: a full bucket holds %d", n, b.Burst)
 		}
 		latest := a.Answered + b.Burst*second/b.PerSecond
 		last := i + sort.Search(len(refused)-i, func(k int) bool { return refused[i+k].Invoked > latest }) - 1
 		z := refused[max(i, last)]
-		gained := b.PerSecond * max(0, z.Invoked-a.Answered) / second
+		gained := b.least(b.PerSecond * max(0, z.Invoked-a.Answered) / second)
 		if n := passed.during(a.Invoked, z.Answered); n < gained-1 {
 			broken("between refusals %d ms apart %d calls were let through, the bucket gained %d", (z.Invoked-a.Answered)/1_000_000, n, gained)
 		}

@@ -50,3 +50,14 @@ func TestABucketLetsThroughNeitherMoreNorLessThanItPromises(t *testing.T) {
 		})
 	}
 }
+
+// TestABucketOfSeveralNodesIsHeldToATenth: nine or thirteen at once are as good as ten there.
+func TestABucketOfSeveralNodesIsHeldToATenth(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int]bool{8: false, 9: true, 13: true, 14: false} {
+		calls := taken(1, append(times(n, true), false)...)
+		if found := (Bucket{PerSecond: 10, Burst: 10, Tenth: true}).Check(calls); (len(found) == 0) != want {
+			t.Errorf("%d at once: got %v, want it to pass: %v", n, found, want)
+		}
+	}
+}

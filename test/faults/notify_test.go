@@ -17,6 +17,7 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/chatapi/chatapi/test/harness"
+	"github.com/chatapi/chatapi/test/workload"
 )
 
 // notified is one notification as the test has asked for it. Its number is in the payload.
@@ -176,7 +177,7 @@ func (n *notifier) notify(one *notified, insist bool) error {
 		client = client.With("Idempotency-Key", "key-"+one.number)
 	}
 	return harness.Until(60*time.Second, "an answer for "+one.number, func() bool {
-		ctx, cancel := context.WithTimeout(context.Background(), attemptTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), workload.AttemptTimeout)
 		defer cancel()
 		res, err := client.Do(ctx, http.MethodPost, "/notify", body)
 		if err == nil && res.Status == http.StatusAccepted {

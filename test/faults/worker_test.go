@@ -89,6 +89,7 @@ type noSockets struct{}
 
 func (noSockets) CloseCredential(domain.TenantID, string) {}
 func (noSockets) OpenSockets(domain.TenantID) int         { return 0 }
+func (noSockets) Credentials() []application.Caller       { return nil }
 
 // newWorker wires a courier as the server does, but for its lease.
 func newWorker(store *sqlite.Store, path string, log *slog.Logger) (*application.Courier, func(), error) {
@@ -107,7 +108,8 @@ func newWorker(store *sqlite.Store, path string, log *slog.Logger) (*application
 	clock, ids, places := system.Clock{}, system.IDs{}, outbound.New(outbound.Config{Allow: allow, Log: log})
 	identity := application.NewIdentity(store, store, token.New(), inproc.NewTickets(), sealer, ids, clock, application.IdentityConfig{})
 	usage, upkeep := application.NewUsage(store, clock, log), application.NewUpkeep(store, store, identity, log)
-	tenancy := application.NewTenancy(store, store, store, sealer, ids, clock, identity, usage, upkeep, noSockets{}, places)
+	tenancy := application.NewTenancy(store, store, store, sealer, ids, clock,
+		application.NewRevocations(inproc.NewBus(), identity, noSockets{}, places, log), usage, upkeep, noSockets{}, places)
 	var sender ports.WebhookSender = places
 	return application.NewCourier(store, store, identity, inproc.NewPresence(), sender, sealer, ids, httpapi.WebhookEncoder{}, tenancy, clock, log,
 		application.CourierConfig{

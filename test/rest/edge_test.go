@@ -29,6 +29,21 @@ func (p proberFunc) Probe(ctx context.Context) error { return p(ctx) }
 
 func withProber(p proberFunc) option { return func(d *httpapi.Deps) { d.Prober = p } }
 
+func TestHealthIsDegradedAndGoodForUseWithoutRedis(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.without.Store(&[]string{"redis"})
+	got := f.anonymous().get("/health").want(http.StatusOK).object()
+	if missing, ok := got["missing"].([]any); got["status"] != "degraded" || got["db_writable"] != true || !ok || len(missing) != 1 || missing[0] != "redis" {
+		t.Errorf("without Redis: %v", got)
+	}
+	f.anonymous().get("/health/ready").want(http.StatusOK)
+	f.without.Store(nil)
+	if got := f.anonymous().get("/health").want(http.StatusOK).object(); got["status"] != "ok" || got["missing"] != nil {
+		t.Errorf("with Redis again: %v", got)
+	}
+}
+
 func TestHealthOfAFreshInstall(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

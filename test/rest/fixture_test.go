@@ -1,14 +1,12 @@
 package rest_test
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,11 +14,9 @@ import (
 	"time"
 
 	"github.com/chatapi/chatapi/adapters/httpapi"
-	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/secrets"
-	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
 	"github.com/chatapi/chatapi/adapters/token"
 	"github.com/chatapi/chatapi/adapters/ws"
@@ -46,8 +42,9 @@ type fixture struct {
 	tenant   string
 	key      string
 	draining *atomic.Bool
-	online   *inproc.Presence
-	store    *sqlite.Store
+	without  atomic.Pointer[[]string] // what /health is to say is missing
+	online   ports.Presence
+	store    store
 	courier  *application.Courier
 	settled  chan struct{} // the outcome of a call to a webhook is stored
 	signing  struct {
@@ -61,7 +58,7 @@ type option func(*httpapi.Deps)
 
 func newFixture(t *testing.T, options ...option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, online: inproc.NewPresence(), settled: make(chan struct{}, 100)}
+	f := &fixture{t: t, log: &lockedBuffer{}, draining: &atomic.Bool{}, settled: make(chan struct{}, 100)}
 	f.canary = harness.NewCanary(masterKey, jwtSecret, lentKey)
 	f.deps = f.wire(slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for _, o := range options {
@@ -78,22 +75,16 @@ func newFixture(t *testing.T, options ...option) *fixture {
 }
 
 func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
-	store, err := sqlite.Open(context.Background(), sqlite.Config{DSN: filepath.Join(f.t.TempDir(), "chat.db"), Logger: log})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			f.t.Errorf("close the store: %v", err)
-		}
-	})
+	on := newAdapters(f.t, log)
+	store, bus := on.store, on.bus
+	f.store, f.online = store, on.presence
 	sealer, err := secrets.New(make([]byte, 32))
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	clock, ids := system.Clock{}, system.IDs{}
-	bus, frames := inproc.NewBus(), ws.Encoder{}
-	identity := application.NewIdentity(store, store, token.New(), inproc.NewTickets(), sealer, ids, clock,
+	frames := ws.Encoder{}
+	identity := application.NewIdentity(store, store, token.New(), on.tickets, sealer, ids, clock,
 		application.IdentityConfig{MasterKey: masterKey, JWTSecret: jwtSecret})
 	usage, upkeep := application.NewUsage(store, clock, log), application.NewUpkeep(store, store, identity, log)
 	store.OnCommit(usage.Committed)
@@ -103,8 +94,9 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 	}
 	places := outbound.New(outbound.Config{Allow: allow, Log: log})
 	f.t.Cleanup(places.Close)
-	tenancy := application.NewTenancy(store, store, store, sealer, ids, clock, identity, usage, upkeep, twoSockets{}, places)
-	f.store, f.courier = store, application.NewCourier(settling{store, f.settled}, store, identity, f.online, places, sealer, ids,
+	tenancy := application.NewTenancy(store, store, store, sealer, ids, clock,
+		application.NewRevocations(bus, identity, twoSockets{}, places, log), usage, upkeep, twoSockets{}, places)
+	f.courier = application.NewCourier(settling{store, f.settled}, store, identity, f.online, places, sealer, ids,
 		httpapi.WebhookEncoder{}, tenancy, clock, log, application.CourierConfig{
 			Retry: domain.Retry{Max: domain.DefaultRetryMax, Interval: domain.DefaultRetryInterval}, Idle: time.Minute,
 		})
@@ -127,11 +119,12 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 		Notifications: application.NewNotifications(store, store, ids, clock, f.courier, log),
 		Subscriptions: application.NewSubscriptions(store, places, ids, clock),
 		Bots:          application.NewBots(store, places, sealer, ids, clock, runner),
-		Limits:        application.NewLimits(inproc.NewLimiter(), identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
+		Limits:        application.NewLimits(on.limiter, identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
 		Prober:        store,
 		IDs:           ids,
 		Logger:        log,
 		Draining:      f.draining.Load,
+		Missing:       f.missing,
 		Docs:          http.HandlerFunc(docs),
 		Config: httpapi.Config{
 			Version: "1.2.3", AllowedOrigins: []string{"https://operator.example"}, DefaultRateLimit: defaultRate,
@@ -153,6 +146,7 @@ type twoSockets struct{}
 
 func (twoSockets) CloseCredential(domain.TenantID, string) {}
 func (twoSockets) OpenSockets(domain.TenantID) int         { return 2 }
+func (twoSockets) Credentials() []application.Caller       { return nil }
 
 // wantNothingSeen fails when a credential or a text of the test is in the log, in an error, or in the dead letters of any
 // tenant.
@@ -336,4 +330,12 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.text.String()
+}
+
+// missing is what the server goes on without.
+func (f *fixture) missing() []string {
+	if names := f.without.Load(); names != nil {
+		return *names
+	}
+	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chatapi/chatapi/adapters/sqlite"
 	"github.com/chatapi/chatapi/adapters/system"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -18,13 +17,13 @@ import (
 
 // settling is a store that tells when outcomes of webhook calls are stored.
 type settling struct {
-	*sqlite.Store
+	store
 	done chan<- struct{}
 }
 
 // Settle implements ports.Outbox.
 func (s settling) Settle(ctx context.Context, settlements []ports.Settlement) ([]domain.JobID, error) {
-	lost, err := s.Store.Settle(ctx, settlements)
+	lost, err := s.store.Settle(ctx, settlements)
 	s.done <- struct{}{}
 	return lost, err
 }
