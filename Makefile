@@ -21,6 +21,10 @@ help: ## list the targets
 run: ## start a server with a demo tenant; data in ./data
 	$(GO) run ./cmd/chatapi serve --dev
 
+.PHONY: cluster
+cluster: build ## Postgres, Redis, three nodes and a balancer on this machine; data in ./data/cluster
+	@deployments/cluster.sh
+
 .PHONY: build
 build: ## build ./bin/chatapi
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/chatapi ./cmd/chatapi
@@ -69,7 +73,8 @@ bench: build ## micro-benchmarks of the store and the sockets, then the whole pa
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) run ./test/load
 
 # What the tests call besides Go: the samples run in Node.js and in Python with requests, the pages in Chromium, the fault
-# tests under strace, the commands of the README with curl; the race detector links with gcc.
+# tests under strace, the commands of the README with curl, clusters on Postgres and Redis behind nginx and Caddy, which
+# read their configurations as systemd reads the unit; the race detector links with gcc. Whatever Debian starts of these by itself is left alone: tests start their own.
 .PHONY: tools
 tools: programs $(NODE_TESTS:%=%/node_modules/.installed) ## install what the tests call besides Go (Debian, npm)
 
@@ -83,6 +88,11 @@ programs:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	command -v gcc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	command -v nginx >/dev/null || test -x /usr/sbin/nginx || missing="$$missing nginx-light"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v caddy >/dev/null || missing="$$missing caddy"; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
