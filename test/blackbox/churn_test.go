@@ -14,18 +14,39 @@ import (
 
 func TestClientsThatComeAndGoBesidePostersLeaveNothingBehind(t *testing.T) {
 	t.Parallel()
-	const clients, visits, posters = 40, 12, 8
+	const clients, first, visits = 40, 3, 9
 	tenant := tenantOf(t, harness.Options{Admin: true})
 	s := tenant.Server()
 	_, ids := users(tenant, "visitor", clients)
 	poster := tenant.User("poster")
 	room := harness.Must(poster.CreateRoom("group", ids...))(t).RoomID
-	visit(tenant.User(ids[0]), 0) // whatever is made once exists from here on
+	posted := churn(t, tenant, room, ids, first) // whatever is made once, such as connections to a database, exists from here on
+	<-time.After(awayFor + 3*time.Second)        // by then those who left are away for good
 	goroutines, descriptors := standing(t, s)
 
+	posted += churn(t, tenant, room, ids, visits)
+	t.Logf("%d visits beside %d posts", clients*(first+visits), posted)
+	wantDense(t, harness.Must(poster.History(room, 0, 100))(t), 1, posted)
+
+	slack := 8 * len(s.Nodes)
+	var g, d int
+	err := harness.Until(30*time.Second, "goroutines and descriptors return", func() bool {
+		g, d = standing(t, s)
+		return g <= goroutines+slack && d <= descriptors+slack
+	})
+	if err != nil {
+		t.Errorf("%v: goroutines %d → %d, descriptors %d → %d", err, goroutines, g, descriptors, d)
+	}
+}
+
+// churn has each visitor come and go so often while others post, and returns how many messages were posted.
+func churn(t *testing.T, tenant *harness.Tenant, room string, visitors []string, visits int) int64 {
+	t.Helper()
+	const posters = 8
+	poster := tenant.User("poster")
 	var done atomic.Bool
 	var posted atomic.Int64
-	errs := make(chan error, clients*visits+posters)
+	errs := make(chan error, len(visitors)*visits+posters)
 	var visiting, posting sync.WaitGroup
 	for range posters {
 		posting.Go(func() {
@@ -40,7 +61,7 @@ func TestClientsThatComeAndGoBesidePostersLeaveNothingBehind(t *testing.T) {
 			}
 		})
 	}
-	for _, id := range ids {
+	for _, id := range visitors {
 		visiting.Go(func() {
 			for n := range visits {
 				if err := visit(tenant.User(id), n); err != nil {
@@ -56,18 +77,7 @@ func TestClientsThatComeAndGoBesidePostersLeaveNothingBehind(t *testing.T) {
 	for err := range errs {
 		t.Error(err)
 	}
-	t.Logf("%d visits beside %d posts", clients*visits, posted.Load())
-	wantDense(t, harness.Must(poster.History(room, 0, 100))(t), 1, posted.Load())
-
-	const slack = 8
-	var g, d int
-	err := harness.Until(30*time.Second, "goroutines and descriptors return", func() bool {
-		g, d = standing(t, s)
-		return g <= goroutines+slack && d <= descriptors+slack
-	})
-	if err != nil {
-		t.Errorf("%v: goroutines %d → %d, descriptors %d → %d", err, goroutines, g, descriptors, d)
-	}
+	return posted.Load()
 }
 
 // visit connects, waits to be greeted or synced, and leaves politely or not.

@@ -1,57 +1,12 @@
 package blackbox
 
 import (
-	"encoding/json"
 	"net/http"
 	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/chatapi/chatapi/test/harness"
 )
-
-// seedDSN is the spelling of the first documentation of this API; it is another driver's dialect.
-const seedDSN = "file:chatapi.db?_journal_mode=WAL&_busy_timeout=5000"
-
-func TestAFreshInstallSaysHowToMakeATenantAndCarriesItsFirstMessage(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{Bare: true, Args: []string{}, Env: map[string]string{"DATABASE_DSN": seedDSN}})
-	if log := s.Log(); !strings.Contains(log, "tenant create") {
-		t.Errorf("the log of a start with no secret set does not say how to make a tenant:\n%s", log)
-	}
-
-	ctx, cancel := harness.WithTimeout()
-	defer cancel()
-	var made struct {
-		TenantID  string `json:"tenant_id"`
-		APIKey    string `json:"api_key"`
-		Name      string `json:"name"`
-		CreatedAt string `json:"created_at"`
-	}
-	out := harness.Must(s.Command(ctx, "tenant", "create", "acme", "--json"))(t)
-	harness.Check(t, json.Unmarshal([]byte(out), &made))
-	s.Secret(made.APIKey)
-	if made.Name != "acme" || !strings.HasPrefix(made.TenantID, "tenant_") || made.CreatedAt == "" {
-		t.Errorf("tenant create printed %+v", made)
-	}
-
-	alice := s.Anonymous().With("X-API-Key", made.APIKey).With("X-User-Id", "alice")
-	room := harness.Must(alice.CreateRoom("dm", "alice", "bob"))(t)
-	sent := harness.Must(alice.Send(room.RoomID, harness.Body("first")))(t)
-	if sent.Seq != 1 || sent.SenderID != "alice" || sent.Content != harness.Body("first") {
-		t.Errorf("the first message came back as %+v", sent)
-	}
-}
-
-func TestWithoutSecretsNobodyIsAnOperator(t *testing.T) {
-	t.Parallel()
-	s := harness.Start(t, harness.Options{Bare: true, Env: map[string]string{"DATABASE_DSN": seedDSN}})
-	for _, key := range []string{"", "x", s.MasterKey} {
-		claimant := s.Anonymous().With("X-Master-Key", key)
-		res := harness.Must(claimant.Call(http.MethodPost, "/admin/tenants", `{"name":"x"}`, 401, nil))(t)
-		wantProblem(t, res, "AUTHENTICATION_ERROR", "")
-	}
-}
 
 func TestHealthAnswersOnAFreshInstall(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/chatapi/chatapi/test/harness"
 )
@@ -16,6 +17,16 @@ func tenantOf(t *testing.T, opts harness.Options) *harness.Tenant {
 	t.Helper()
 	s := harness.Start(t, opts)
 	return harness.Must(s.NewTenant(t.Name()))(t)
+}
+
+// soon fails unless something is so: at once on one node, on several as soon as news has gone around.
+func soon(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	limit := time.Duration(0)
+	if harness.DefaultTopology() == harness.Clustered {
+		limit = time.Second
+	}
+	harness.Eventually(t, limit, what, is)
 }
 
 // users are n users of a tenant with their ids.

@@ -36,7 +36,7 @@ func wantProblem(t *testing.T, res *harness.Response, code, field string) {
 // wantNoInternals fails when an error text tells of the inside of the server.
 func wantNoInternals(t *testing.T, text string) {
 	t.Helper()
-	for _, leak := range []string{"sqlite", "SQL", "SELECT ", "goroutine", ".go:", "/tmp/", "constraint"} {
+	for _, leak := range []string{"sqlite", "SQL", "SELECT ", "goroutine", ".go:", "/tmp/", "constraint", "postgres", "pgx", "redis"} {
 		if strings.Contains(text, leak) {
 			t.Errorf("an error shows the server's inside (%q): %s", leak, text)
 		}

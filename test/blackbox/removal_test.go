@@ -156,6 +156,36 @@ func TestARemovalThatRacesWithEverythingIsTheLastThingTold(t *testing.T) {
 	}
 }
 
+// absence is the part of a room's log between a member's removal and return.
+type absence struct{ from, to int64 }
+
+// absences are those of a member in the log of a room.
+func absences(t *testing.T, room *busyRoom, user string) (all []absence) {
+	t.Helper()
+	from := int64(0)
+	for _, step := range harness.Must(room.admin.Changes(room.id, 0, 100))(t) {
+		switch {
+		case step.UserID != user:
+		case step.Type == "member.removed":
+			from = step.Rev
+		case step.Type == "member.added" && from > 0:
+			all = append(all, absence{from, step.Rev})
+		}
+	}
+	return all
+}
+
+// told is what a socket was told of a room, in short.
+func told(c *harness.Conn, room string) string {
+	var all strings.Builder
+	for _, f := range c.Frames() {
+		if f.RoomID == room && f.Rev > 0 {
+			fmt.Fprintf(&all, "%d %s %s\n", f.Rev, f.Type, f.UserID)
+		}
+	}
+	return all.String()
+}
+
 // remove takes a user out of a room while sockets of the same user are being opened.
 func remove(t *testing.T, room *busyRoom, u *harness.User) []*harness.Conn {
 	t.Helper()
@@ -212,28 +242,43 @@ func TestAMemberWhoComesAndGoesSeesWhatIsTheirsAndNoMore(t *testing.T) {
 	room := newBusyRoom(t, tenant, "bob", "carol")
 	c := connect(t, bob)
 	room.start()
+	var returns []time.Time // bob is a member again at the earliest
 	for range turns {
 		room.pace(t, 5)
 		harness.Check(t, room.admin.RemoveMember(room.id, "bob"))
 		room.pace(t, 5)
+		returns = append(returns, time.Now())
 		harness.Check(t, room.admin.AddMembers(room.id, "bob"))
 	}
 	harness.Check(t, room.end())
 	last := harness.Must(room.admin.Send(room.id, harness.Body("the last word")))(t)
 	harness.Must(c.AwaitMessage(room.id, last.Seq))(t)
 
-	away, rev := false, int64(0)
+	away := absences(t, room, "bob")
+	if len(away) != turns {
+		t.Fatalf("the log of the room has %d absences, want %d", len(away), turns)
+	}
+	gone := false
 	for _, f := range c.Frames() {
-		switch {
-		case f.RoomID != room.id || f.Rev == 0:
-		case f.Type == "member.removed" && f.UserID == "bob", f.Type == "room.removed":
-			away = true
-		case f.Type == "member.added" && f.UserID == "bob":
-			away = false
-		case away:
-			t.Errorf("told %.200s after the removal at rev %d and before the return", f.Raw, rev)
+		if f.RoomID != room.id || f.Rev == 0 {
+			continue
 		}
-		rev = max(rev, f.Rev)
+		for turn, a := range away {
+			if a.from < f.Rev && f.Rev < a.to && f.At.Before(returns[turn]) {
+				t.Errorf("told %.200s between the removal at rev %d and the return at rev %d", f.Raw, a.from, a.to)
+			}
+		}
+		switch { // whoever was told to be out is told of the return first
+		case f.Type == "room.removed":
+			gone = true
+		case f.Type == "member.added" && f.UserID == "bob":
+			gone = false
+		case gone:
+			t.Errorf("told %.200s to one who was told to be out", f.Raw)
+		}
+	}
+	if t.Failed() {
+		t.Logf("told, by rev:\n%s", told(c, room.id))
 	}
 	if _, _, err := c.Send(room.id, harness.Body("I am back"), ""); err != nil {
 		t.Errorf("a member who has come back cannot send: %v", err)

@@ -1,15 +1,6 @@
 package blackbox
 
 import (
-	"bufio"
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/url"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,62 +38,6 @@ func TestSIGTERMTellsClientsAndEndsWithZero(t *testing.T) {
 	wantDense(t, harness.Must(alice.History(room, 0, 100))(t), 1, 1)
 }
 
-// addressOf is the host and port of a base URL.
-func addressOf(t *testing.T, base string) string {
-	t.Helper()
-	return harness.Must(url.Parse(base))(t).Host
-}
-
-// unfinished is a connection with a request under way, whose body the server waits for.
-func unfinished(t *testing.T, tenant *harness.Tenant) net.Conn {
-	t.Helper()
-	conn := harness.Must(net.Dial("tcp", addressOf(t, tenant.Server().Base)))(t)
-	t.Cleanup(func() { _ = conn.Close() })
-	harness.Check(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	harness.Must(fmt.Fprintf(conn, "POST /rooms HTTP/1.1\r\nHost: x\r\nX-API-Key: %s\r\nX-User-Id: alice\r\n"+
-		"Content-Type: application/json\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n", tenant.Key))(t)
-	if line := harness.Must(bufio.NewReader(conn).ReadString('\n'))(t); !strings.HasPrefix(line, "HTTP/1.1 100 ") {
-		t.Fatalf("a server that waits for the body says %q", line)
-	}
-	harness.Must(io.WriteString(conn, "{"))(t)
-	return conn
-}
-
-// TestSIGTERMClosesTheDoorAndReadinessSaysSo, as the operator sees on the doors of their own, which stay open until the
-// clients have left.
-func TestSIGTERMClosesTheDoorAndReadinessSaysSo(t *testing.T) {
-	t.Parallel()
-	tenant := tenantOf(t, harness.Options{Env: map[string]string{"SHUTDOWN_DRAIN_TIMEOUT": "1m"}})
-	s := tenant.Server()
-	held := unfinished(t, tenant) // the drain lasts as long
-	harness.Check(t, syscall.Kill(s.PID(), syscall.SIGTERM))
-	address := addressOf(t, s.Base)
-	harness.Eventually(t, 30*time.Second, "no connection is taken", func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return errors.Is(err, syscall.ECONNREFUSED)
-	})
-	operator := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.Dir, "chatapi.db.sock"))
-		},
-	}}
-	answer := harness.Must(operator.Get("http://operator/health/ready"))(t)
-	body := harness.Must(io.ReadAll(answer.Body))(t)
-	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(body), "draining") || answer.Header.Get("Retry-After") == "" {
-		t.Errorf("GET /health/ready of a server that stops: %d %v %s", answer.StatusCode, answer.Header, body)
-	}
-	harness.Must(s.Metric("chatapi_bots_running"))(t)
-	_ = held.Close()
-	if code, err := s.WaitExit(30 * time.Second); err != nil || code != 0 {
-		t.Errorf("SIGTERM: exit code %d, %v", code, err)
-	}
-}
-
 // TestTheDrainEndsInTimeWhateverClientsDo: a request that never comes to its end, and a socket that never reads.
 func TestTheDrainEndsInTimeWhateverClientsDo(t *testing.T) {
 	t.Parallel()
@@ -117,10 +52,11 @@ func TestTheDrainEndsInTimeWhateverClientsDo(t *testing.T) {
 	for range messages {
 		harness.Must(alice.Send(room, large))(t)
 	}
-	unfinished(t, tenant)
+	held := harness.Must(alice.Unfinished("/rooms"))(t)
+	t.Cleanup(func() { _ = held.Close() })
 
 	began := time.Now()
-	harness.Check(t, syscall.Kill(s.PID(), syscall.SIGTERM))
+	harness.Check(t, s.Signal(syscall.SIGTERM))
 	code, err := s.WaitExit(patience + 30*time.Second)
 	if took := time.Since(began); err != nil || code != 0 {
 		t.Errorf("after %s: exit code %d, %v", took, code, err)
@@ -143,7 +79,7 @@ func TestAMarkAcknowledgedJustBeforeSIGTERMIsKept(t *testing.T) {
 	for last := int64(1); last <= messages; last += 6 {
 		c := connect(t, bob, "device_id", "phone")
 		requested(t, c, ackFrame(room, last))
-		harness.Check(t, syscall.Kill(s.PID(), syscall.SIGTERM))
+		harness.Check(t, s.Signal(syscall.SIGTERM))
 		if code, err := s.WaitExit(30 * time.Second); err != nil || code != 0 {
 			t.Fatalf("SIGTERM: exit code %d, %v", code, err)
 		}

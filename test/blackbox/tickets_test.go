@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -261,6 +262,12 @@ func TestARenewedSocketStandsOnItsNewCredential(t *testing.T) {
 	harness.Check(t, before.Revoke())
 	wantClosed(t, "a socket on the old key", stayed, 4401, revokedWithin)
 	wantAlive(t, "a socket on the new key", renewed)
+	old := harness.Must(before.User("alice"))(t)
+	soon(t, "the old key is nothing any more, at any node", func() bool {
+		return !slices.ContainsFunc(s.Nodes, func(n *harness.Node) bool {
+			return harness.Must(old.At(n).Do(t.Context(), http.MethodGet, "/rooms", nil))(t).Status != http.StatusUnauthorized
+		})
+	})
 	if f := harness.Must(renewed.Auth(harness.Must(before.Token("alice", time.Hour))(t)))(t); f.Code != "AUTHENTICATION_ERROR" {
 		t.Errorf("renewed by a revoked key: %s", f.Raw)
 	}

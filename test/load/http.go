@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/chatapi/chatapi/test/harness"
@@ -21,8 +22,12 @@ type httpConn struct {
 	in   *bufio.Reader
 }
 
+// connected counts connections, so that each goes to the next node.
+var connected atomic.Uint64
+
 func dialHTTP(s *harness.Server) (*httpConn, error) {
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.Base, "http://"), dialTimeout)
+	n := s.Nodes[connected.Add(1)%uint64(len(s.Nodes))]
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(n.Base, "http://"), dialTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -68,7 +68,7 @@ func (b *bench) sendOverSockets(tenant *harness.Tenant, senders int, report func
 	if err != nil {
 		return err
 	}
-	own, err := dialAll(tenant, senders, func(i int) string { return fmt.Sprintf("s%d", i) })
+	own, err := dialFrom(1, tenant, senders, func(i int) string { return fmt.Sprintf("s%d", i) })
 	defer func() { closeAll(own) }()
 	if err != nil {
 		return err

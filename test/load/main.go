@@ -1,7 +1,9 @@
 // Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
 // fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; what one must not notice of another: a
 // flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence; delivery:
-// notifications, redelivery, members who are away; and the answers of bots. Beside each figure stand its target and, from
+// notifications, redelivery, members who are away; and the answers of bots. The servers run on SQLite, on Postgres, or as
+// several nodes on Postgres and Redis; then sockets and calls go to the nodes in turn, and the workload "nodes" measures what
+// more nodes cost and bring. Beside each figure stand its target and, from
 // the same run, the floors of the machine: a bare write(2) to a thousand sockets, a bare fdatasync. Ratios compare two
 // measurements of one run.
 //
@@ -9,7 +11,7 @@
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
 // workloads count from the intended time of sending, so that a stall of the server is not hidden by the pause it causes.
 //
-//	go run ./test/load [-only W1,W4] [-seconds 5] [-json FILE] [-dir FOLDER] [-profile FOLDER]
+//	go run ./test/load [-topology cluster] [-only W1,W4] [-seconds 5] [-json FILE] [-dir FOLDER] [-profile FOLDER]
 package main
 
 import (
@@ -33,6 +35,9 @@ type bench struct {
 	window  time.Duration
 	report  *report
 	maxConn int // how many sockets the process may open
+
+	topology harness.Topology
+	backends *harness.Backends // nil on SQLite
 
 	writeFloor float64 // µs of CPU of a bare write(2) to a socket
 	syncFloor  float64 // bare write + fdatasync a second
@@ -63,6 +68,7 @@ var workloads = []struct {
 	{"redelivery", (*bench).redelivery},
 	{"offline", (*bench).offline},
 	{"bots", (*bench).bots},
+	{"nodes", (*bench).nodes},
 }
 
 func main() {
@@ -71,9 +77,11 @@ func main() {
 	jsonFile := flag.String("json", "", "also write the figures to this file")
 	dir := flag.String("dir", "", "the folder for the servers' data; empty = the system's temporary folder")
 	profile := flag.String("profile", "", "also write a CPU profile of the server in each window to this folder")
+	topology := flag.String("topology", string(harness.OnSQLite), "what servers run on: sqlite, postgres or cluster")
 	flag.Parse()
 	b := &bench{
-		dir: cmp.Or(*dir, os.TempDir()), window: time.Duration(*seconds * float64(time.Second)), report: newReport(), profile: *profile,
+		topology: harness.Topology(*topology),
+		dir:      cmp.Or(*dir, os.TempDir()), window: time.Duration(*seconds * float64(time.Second)), report: newReport(), profile: *profile,
 	}
 	if err := b.run(*only, *jsonFile); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
@@ -90,7 +98,7 @@ func names() string {
 	return strings.Join(all, ",")
 }
 
-func (b *bench) run(only, jsonFile string) error {
+func (b *bench) run(only, jsonFile string) (err error) {
 	const calm = 400 // the generator's garbage collector should not compete with the server
 	debug.SetGCPercent(calm)
 	defer harness.RemoveBinary()
@@ -99,6 +107,12 @@ func (b *bench) run(only, jsonFile string) error {
 		return err
 	}
 	b.maxConn = limit - 500 // the process needs some for itself
+	if b.topology != harness.OnSQLite {
+		if b.backends, err = harness.LaunchBackends(true); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, b.backends.Close()) }()
+	}
 	fmt.Fprintln(os.Stderr, "floors …")
 	if err := b.floors(); err != nil {
 		return err
@@ -140,8 +154,12 @@ func (b *bench) server(opts harness.Options) (s *harness.Server, end func() erro
 		return nil, nil, err
 	}
 	opts.Dir, opts.Admin = data, opts.Admin || b.profile != ""
+	opts.Topology, opts.Backends = b.topology, b.backends
 	s, err = harness.Launch(opts)
 	if err != nil {
+		if s != nil {
+			err = errors.Join(err, s.Kill(), s.Release())
+		}
 		return nil, nil, errors.Join(err, os.RemoveAll(data))
 	}
 	return s, func() error {
@@ -152,7 +170,7 @@ func (b *bench) server(opts harness.Options) (s *harness.Server, end func() erro
 		for _, hit := range s.CanaryHits() {
 			err = errors.Join(err, errors.New(hit))
 		}
-		return errors.Join(err, os.RemoveAll(data))
+		return errors.Join(err, s.Release(), os.RemoveAll(data))
 	}, nil
 }
 

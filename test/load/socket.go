@@ -44,9 +44,10 @@ const (
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, readChunk); return &b }}
 
-// dial opens the socket of a user. n picks the source address.
+// dial opens the socket of a user. n picks the source address, and of several nodes the one: there is no balancer between.
 func dial(tenant *harness.Tenant, user string, n int, query string) (*socket, error) {
-	address := strings.TrimPrefix(tenant.Server().Base, "http://")
+	nodes := tenant.Server().Nodes
+	address := strings.TrimPrefix(nodes[n%len(nodes)].Base, "http://")
 	dialer := net.Dialer{
 		Timeout: dialTimeout, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+n/perSourceIP))}, KeepAlive: -1,
 		Control: portAtConnect,
@@ -240,6 +241,11 @@ func (s *socket) follow(onFrame func([]byte)) {
 
 // dialAll opens n sockets, some at a time, each behind its replay.
 func dialAll(tenant *harness.Tenant, n int, user func(int) string) ([]*socket, error) {
+	return dialFrom(0, tenant, n, user)
+}
+
+// dialFrom is dialAll that begins at a later node.
+func dialFrom(first int, tenant *harness.Tenant, n int, user func(int) string) ([]*socket, error) {
 	const atOnce = 64
 	all, errs := make([]*socket, n), make([]error, n)
 	slots := make(chan struct{}, atOnce)
@@ -248,7 +254,7 @@ func dialAll(tenant *harness.Tenant, n int, user func(int) string) ([]*socket, e
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if all[i], errs[i] = dial(tenant, user(i), i, ""); errs[i] == nil {
+			if all[i], errs[i] = dial(tenant, user(i), first+i, ""); errs[i] == nil {
 				errs[i] = all[i].awaitSync()
 			}
 		})
