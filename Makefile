@@ -7,6 +7,10 @@ LDFLAGS := -s -w -X main.release=$(VERSION)
 UNITS    = $(shell $(GO) list ./... | grep -v /test/)
 WHOLE    = $(shell $(GO) list ./test/...)
 
+# What a client sees is the same on one node and on three: these run on both (and ./test/rest on Postgres and Redis by hand).
+BOTH       := ./test/blackbox
+ON_CLUSTER  = CHATAPI_TEST_TOPOLOGY=cluster CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi
+
 # Folders with tests in Node.js. They are named testdata so that Go looks for no packages in node_modules.
 NODE_TESTS := test/browser/testdata test/imports/testdata
 
@@ -34,6 +38,7 @@ test: tools build ## vet, then every test: units, contracts, and the real binary
 	$(GO) vet ./...
 	$(GO) test -tags faults $(UNITS)
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -timeout 20m $(WHOLE)
+	$(ON_CLUSTER) $(GO) test -timeout 20m $(BOTH)
 
 .PHONY: lint
 lint: ## golangci-lint, import walls included
@@ -59,11 +64,12 @@ ci-race:
 	$(GO) vet ./...
 	CGO_ENABLED=1 $(GO) test -race -tags faults -timeout 20m $(UNITS)
 
-# The whole server from outside, as it is shipped; then once more built with the race detector, where most goroutines
-# meet. Fault and load tests measure time and disk, which the detector would only distort.
+# The whole server from outside, as it is shipped, on one node and on a cluster; then once more built with the race detector,
+# where most goroutines meet. Fault and load tests measure time and disk, which the detector would only distort.
 .PHONY: ci-whole
 ci-whole: build
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -timeout 20m $(WHOLE)
+	$(ON_CLUSTER) $(GO) test -timeout 20m $(BOTH)
 	CGO_ENABLED=1 $(GO) build -race -o bin/chatapi-race ./cmd/chatapi
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi-race $(GO) test -count=1 -timeout 20m ./test/blackbox/...
 

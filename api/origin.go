@@ -26,6 +26,26 @@ func OriginAllowed(r *http.Request, lists ...[]string) bool {
 	return false
 }
 
+// exposedHeaders are those of an answer that pages of a listed origin may read.
+const exposedHeaders = "Link, Location, X-Request-Id, Idempotency-Replayed, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
+
+// Origin is the request's only Origin header; two are none.
+func Origin(r *http.Request) string {
+	if values := r.Header.Values("Origin"); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
+// AllowOrigin lets the page of a request read the answer when the list has its origin. There is no credentials mode:
+// nothing a browser would attach by itself counts here.
+func AllowOrigin(header http.Header, r *http.Request, list []string) {
+	if origin := Origin(r); OriginListed(origin, list) {
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Expose-Headers", exposedHeaders)
+	}
+}
+
 // OriginListed reports whether an origin is in one of the lists, byte for byte: no suffixes, no other scheme or port.
 func OriginListed(origin string, lists ...[]string) bool {
 	if origin == "" {

@@ -44,11 +44,12 @@ func AppendRoom(dst []byte, r *domain.Room) []byte {
 	return append(AppendRoomFields(append(dst, '{'), r), '}')
 }
 
-// AppendRoomFields appends the members of the Room object without its braces.
+// AppendRoomFields appends the members of the Room object without its braces. The unique key is told of direct messages
+// alone: that of a chat is the store's.
 func AppendRoomFields(dst []byte, r *domain.Room) []byte {
 	dst = AppendRoomID(append(dst, `"room_id":`...), r.ID)
 	dst = AppendString(append(dst, `,"type":`...), r.Type)
-	if r.UniqueKey != "" {
+	if r.Type == domain.RoomDM && r.UniqueKey != "" {
 		dst = AppendString(append(dst, `,"unique_key":`...), r.UniqueKey)
 	}
 	dst = appendText(append(dst, `,"name":`...), r.Name)

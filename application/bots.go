@@ -1,8 +1,10 @@
 package application
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/chatapi/chatapi/domain"
@@ -164,10 +166,11 @@ func (b *Bots) Remove(ctx context.Context, c Caller, id domain.BotID) error {
 			if _, err := tx.Bot(id); err != nil {
 				return 0, err
 			}
-			rooms, err := tx.Rooms(domain.RoomQuery{User: id.User(), Limit: leaveStep})
+			rooms, err := tx.Rooms(domain.RoomQuery{User: id.User(), Chats: true, Limit: leaveStep})
 			if err != nil {
 				return 0, err
 			}
+			slices.SortFunc(rooms, func(a, b domain.RoomSummary) int { return bytes.Compare(a.ID[:], b.ID[:]) }) // as sends lock them
 			for _, room := range rooms {
 				if _, err := tx.RemoveMember(room.ID, id.User(), now); ignoreGone(err) != nil {
 					return 0, err

@@ -94,8 +94,17 @@ func (c *Courier) nextRecipients(ctx context.Context, now *call, event *ports.Of
 		return err
 	}
 	online, err := c.presence.Online(ctx, now.claim.Tenant, waiting)
+	if err != nil {
+		return err
+	}
+	var chatting map[domain.UserID]bool
+	if event.Room.Type == domain.RoomChat {
+		if chatting, err = inChat(ctx, c.presence, now.claim.Tenant, job.Room, waiting); err != nil {
+			return err
+		}
+	}
 	for _, user := range waiting {
-		if !online[user] {
+		if !online[user] && !chatting[user] {
 			event.Recipients = append(event.Recipients, user)
 		}
 	}

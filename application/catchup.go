@@ -131,7 +131,11 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 		room, member, err := v.Access(r.id, p.caller.User)
 		if errors.Is(err, domain.ErrRoomNotFound) || err == nil && member == nil {
 			if until = st.until; until == 0 {
-				until = max(st.pos, r.endedAt(), 1)
+				at, err := r.removedAt(v)
+				if err != nil {
+					return err
+				}
+				until = max(st.pos, at, 1)
 			}
 			st.through = until
 			return nil
@@ -168,6 +172,14 @@ func (p *Peer) read(ctx context.Context, r *liveRoom, st *step) error {
 // current state, and of what came after the removal nothing is theirs to see. Of who went nothing is told but who.
 func isOf(e domain.Event, until int64) bool {
 	return e.Kind == domain.EventMemberRemoved || e.Message != nil && e.Message.Rev <= until
+}
+
+// removedAt is where a room was removed that is not found any more: as the node has heard, or as the store knows.
+func (r *liveRoom) removedAt(v ports.Reader) (int64, error) {
+	if at := r.endedAt(); at > 0 {
+		return at, nil
+	}
+	return v.RemovedAt(r.id)
 }
 
 // endedAt is where the room was removed; 0 as far as this node knows nothing of it.

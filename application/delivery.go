@@ -147,11 +147,11 @@ func checkRead(r ports.Reader, c Caller, room domain.RoomID, seq int64) (mark, e
 }
 
 func (d *Delivery) confirm(ctx context.Context, c Caller, room domain.RoomID, dev domain.DeviceID, check func(ports.Reader) (mark, error)) error {
+	m, err := ports.View(ctx, d.store, c.Tenant.ID, check) // not with the write: a room that is only looked at is not locked
+	if err != nil {
+		return err
+	}
 	raised, err := ports.Update(ctx, d.store, c.Tenant.ID, func(tx ports.Tx) (mark, error) {
-		m, err := check(tx)
-		if err != nil {
-			return m, err
-		}
 		return raise(tx, room, c.User, dev, m)
 	})
 	if err == nil {
@@ -374,19 +374,21 @@ func (d *Delivery) write(ctx context.Context, portions []portion) {
 	}
 }
 
-// writeConfirmed skips marks whose room or membership is gone by now: nobody will ask for them again.
+// writeConfirmed skips marks whose room or membership is gone by now: nobody will ask for them again. It goes in order, as
+// other nodes may write the same.
 func writeConfirmed(tx ports.Tx, at device, c *confirmed, now time.Time) (told []domain.Hint, err error) {
 	if c.seen {
 		if err := tx.SeeDevice(at.user, at.id, c.userRev, now); err != nil {
 			return nil, err
 		}
 	}
-	for id := range c.notices {
+	for _, id := range slices.SortedFunc(maps.Keys(c.notices), func(a, b domain.NotificationID) int { return bytes.Compare(a[:], b[:]) }) {
 		if _, err := tx.SettleNotice(at.user, id); ignoreGone(err) != nil {
 			return nil, err
 		}
 	}
-	for room, m := range c.marks {
+	for _, room := range slices.SortedFunc(maps.Keys(c.marks), func(a, b domain.RoomID) int { return bytes.Compare(a[:], b[:]) }) {
+		m := c.marks[room]
 		raised, err := raise(tx, room, at.user, at.id, m)
 		if ignoreGone(err) != nil {
 			return nil, err

@@ -45,8 +45,9 @@ type Fanout struct {
 	listening sync.Mutex
 	cancels   []func() // of the subscriptions
 
-	mu    sync.Mutex
-	users map[ports.TenantUser]map[*Peer]struct{}
+	mu       sync.Mutex
+	users    map[ports.TenantUser]map[*Peer]struct{}
+	watchers map[*Peer]struct{} // of one room each; see Watch
 }
 
 // FanoutConfig bounds the fan-out.
@@ -108,6 +109,7 @@ func NewFanout(store ports.Store, epoch ports.EpochReader, bus ports.Bus, enc po
 		lost:      make(chan struct{}, 1),
 		typists:   typists{until: map[hintKey]typist{}},
 		users:     map[ports.TenantUser]map[*Peer]struct{}{},
+		watchers:  map[*Peer]struct{}{},
 	}
 	for i := range f.shards {
 		f.shards[i].rooms = map[domain.RoomID]*liveRoom{}
@@ -255,7 +257,7 @@ func (f *Fanout) peersOf(u ports.TenantUser) []*Peer {
 // CloseCredential closes the sockets opened with a credential; with credential empty all sockets of the tenant.
 func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
 	const revoked = 4401
-	for _, p := range f.peers() {
+	for _, p := range append(f.peers(), f.watching()...) {
 		if p.caller.Tenant.ID == tenant && (credential == "" || p.current().Credential == credential) {
 			p.sink.Close(revoked, "credential revoked")
 		}
@@ -266,7 +268,7 @@ func (f *Fanout) CloseCredential(tenant domain.TenantID, credential string) {
 func (f *Fanout) Credentials() []Caller {
 	seen := map[string]struct{}{}
 	var callers []Caller
-	for _, p := range f.peers() {
+	for _, p := range append(f.peers(), f.watching()...) {
 		c := p.current()
 		if _, ok := seen[c.source]; !ok {
 			seen[c.source] = struct{}{}

@@ -47,6 +47,14 @@ func (l *Limits) Call(ctx context.Context, c Caller) domain.Allowance {
 	return a
 }
 
+// Chat takes a call of the chats API from the tenant's bucket for those, which no other call touches.
+func (l *Limits) Chat(ctx context.Context, c Caller) domain.Allowance {
+	a := l.limiter.Take(ctx, "chats:"+string(c.Tenant.ID), c.Tenant.Config.ChatRate())
+	l.count(a)
+	l.usage.called(c.Tenant.ID, !a.OK)
+	return a
+}
+
 // Frame takes a frame that counts as a call from the tenant's bucket, by the rate as it is configured now. A tenant that
 // cannot be looked up is let through: the frame's own work meets the same trouble and says so.
 func (l *Limits) Frame(ctx context.Context, c Caller) domain.Allowance {

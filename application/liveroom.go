@@ -75,7 +75,8 @@ type liveRoom struct {
 	handed    int64                            // the latest handoff of that
 	missed    int64                            // the highest rev that was seen and could not be delivered in turn
 	repairing bool
-	swept     int64     // the store's rev at the last sweep
+	swept     int64     // the store's rev at the last sweep, or where it says that the room was removed
+	removed   bool      // it says so
 	emptied   time.Time // when the last seat left; zero while there are seats
 	gone      bool      // taken out of its shard: find it anew
 }

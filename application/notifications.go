@@ -99,6 +99,7 @@ func (n *Notifications) room(ctx context.Context, tenant domain.TenantID, target
 func (n *Notifications) begin(ctx context.Context, tenant domain.TenantID, made domain.Notification, targets domain.Targets,
 	key *domain.Idempotency) (begun Notified, first ports.Expansion, err error) {
 	err = n.store.Update(ctx, tenant, func(tx ports.Tx) error {
+		begun, first = Notified{}, ports.Expansion{}
 		before, err := replayed(tx, key, made.CreatedAt)
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ type Peer struct {
 	caller Caller
 	device domain.DeviceID
 	auto   bool // acknowledges what was written to it
+	watch  bool // follows one room, and is nobody's presence; see Fanout.Watch
 	sink   ports.Sink
 	slot   *Slot // nil when this node counts alone
 
@@ -242,6 +243,10 @@ func (p *Peer) Close() {
 	user := ports.TenantUser{Tenant: p.caller.Tenant.ID, User: p.caller.User}
 	p.f.mu.Lock()
 	defer p.f.mu.Unlock()
+	if p.watch {
+		delete(p.f.watchers, p)
+		return
+	}
 	if delete(p.f.users[user], p); len(p.f.users[user]) == 0 {
 		delete(p.f.users, user)
 		p.f.presence.went(user)

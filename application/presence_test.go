@@ -41,8 +41,12 @@ func (oneRoomTx) SmallRooms(domain.UserID, int) ([]domain.RoomID, error) {
 	return []domain.RoomID{{1}}, nil
 }
 
-func (oneRoomTx) Positions([]domain.RoomID) (map[domain.RoomID]int64, error) {
-	return map[domain.RoomID]int64{{1}: 0}, nil
+func (oneRoomTx) Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, error) {
+	stand := make(map[domain.RoomID]int64, len(rooms))
+	for _, id := range rooms {
+		stand[id] = 0 // where nothing has been said
+	}
+	return stand, nil
 }
 
 func (t oneRoomTx) SawUsers(users []domain.UserID, _ time.Time) error {

@@ -31,9 +31,9 @@ const tenantsChannel = "tenants"
 
 // What it carries.
 const (
-	hintTenant     domain.EventKind = "tenant.changed"
-	hintConfig     domain.EventKind = "tenant.configured"  // its endpoints may be others
-	hintCredential domain.EventKind = "credential.revoked" // User is its id; empty: all of the tenant's
+	hintTenant  domain.EventKind = "tenant.changed"
+	hintConfig  domain.EventKind = "tenant.configured" // its endpoints may be others
+	hintRevoked domain.EventKind = "access.revoked"    // User is the id of a credential; empty: all of the tenant's
 )
 
 const recheckEvery = 5 * time.Second
@@ -55,7 +55,7 @@ func (r *Revocations) configured(ctx context.Context, tenant domain.TenantID) {
 
 // revoked says that a credential is gone; with credential empty the tenant is.
 func (r *Revocations) revoked(ctx context.Context, tenant domain.TenantID, credential string) {
-	r.tell(ctx, hintCredential, tenant, credential)
+	r.tell(ctx, hintRevoked, tenant, credential)
 }
 
 func (r *Revocations) tell(ctx context.Context, kind domain.EventKind, tenant domain.TenantID, credential string) {
@@ -73,7 +73,7 @@ func (r *Revocations) apply(s signal) {
 	case hintConfig:
 		r.places.Forget(ports.OutboundWebhook, WebhookEndpoint(s.tenant))
 		r.places.Forget(ports.OutboundWebhook, contextEndpoint(s.tenant))
-	case hintCredential:
+	case hintRevoked:
 		r.sockets.CloseCredential(s.tenant, string(s.User))
 	}
 }

@@ -87,7 +87,8 @@ func (r *Rooms) Get(ctx context.Context, c Caller, id domain.RoomID) (domain.Roo
 	})
 }
 
-// List returns the caller's rooms, or the tenant's for its backend, and whether there are more.
+// List returns the caller's rooms, or the tenant's for its backend, and whether there are more. Chats are listed only when
+// asked for.
 func (r *Rooms) List(ctx context.Context, c Caller, q domain.RoomQuery) ([]domain.RoomSummary, bool, error) {
 	q.User = c.User
 	limit := q.Limit
@@ -251,12 +252,13 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 	defer done()
 	now := r.clock.Now()
 	return ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (bool, error) {
-		room, err := changeMembers(tx, c, id, domain.ActManageMembers)
+		before, err := replayed(tx, key, now) // the key first: what is locked is locked in one order everywhere
 		if err != nil {
 			return false, err
 		}
-		if before, err := replayed(tx, key, now); err != nil || before != nil {
-			return before != nil, err
+		room, err := changeMembers(tx, c, id, domain.ActManageMembers)
+		if err != nil || before != nil {
+			return before != nil && err == nil, err
 		}
 		users, err := domain.CheckNewMembers(room, in.UserID, in.UserIDs)
 		if err != nil {
@@ -286,7 +288,7 @@ func (r *Rooms) AddMembers(ctx context.Context, c Caller, id domain.RoomID, in N
 }
 
 // RemoveMember takes a user out of a room; leaving oneself needs no right. When the last admin goes, the longest
-// member takes over. The members of a direct message are fixed.
+// member takes over. The members of a direct message are fixed, and so is the owner of a chat.
 func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, user domain.UserID) error {
 	act := domain.ActManageMembers
 	if user == c.User && user != "" {
@@ -294,7 +296,11 @@ func (r *Rooms) RemoveMember(ctx context.Context, c Caller, id domain.RoomID, us
 	}
 	now := r.clock.Now()
 	_, err := ports.Update(ctx, r.store, c.Tenant.ID, func(tx ports.Tx) (domain.Member, error) {
-		if _, err := changeMembers(tx, c, id, act); err != nil {
+		room, err := changeMembers(tx, c, id, act)
+		if err != nil {
+			return domain.Member{}, err
+		}
+		if err := domain.CheckLeave(room, user); err != nil {
 			return domain.Member{}, err
 		}
 		left, err := tx.RemoveMember(id, user, now)

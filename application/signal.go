@@ -28,7 +28,7 @@ var kinds = []domain.EventKind{
 	domain.EventMessage, domain.EventMessageEdited, domain.EventMessageDeleted, domain.EventRoomCreated,
 	domain.EventRoomUpdated, domain.EventRoomRemoved, domain.EventMemberAdded, domain.EventMemberRemoved,
 	domain.EventMemberUpdated, domain.HintTyping, domain.HintAcked, domain.HintRead, domain.HintPresence,
-	hintAgain, domain.EventHandoff, hintStream, orderTell, orderStop, orderHush, hintTenant, hintConfig, hintCredential,
+	hintAgain, domain.EventHandoff, hintStream, orderTell, orderStop, orderHush, hintTenant, hintConfig, hintRevoked,
 }
 
 var errSignal = errors.New("malformed signal")

@@ -15,7 +15,7 @@ import (
 
 // Slots bound how many of a kind there are on all nodes together, as the sockets of a user: there are so many numbered
 // slots, and who takes one holds it by a lease that ends with its node. They are kept where presence is, as users whom no
-// tenant can have. While that cannot be asked, each node bounds its own: Take gives a slot that is noted nowhere.
+// tenant can have. While that cannot be asked, each node bounds its own, and notes them when it can be asked again.
 type Slots struct {
 	port ports.Presence
 	log  *slog.Logger
@@ -32,7 +32,7 @@ type Slots struct {
 // Slot is one that is held, until Release.
 type Slot struct {
 	of *Slots
-	at ports.TenantUser // zero: noted nowhere
+	at ports.TenantUser
 }
 
 const (
@@ -71,7 +71,12 @@ func (s *Slots) Take(ctx context.Context, tenant domain.TenantID, name string, s
 	}
 	s.note(err)
 	if err != nil {
-		return &Slot{of: s}, nil
+		for _, at := range all { // which of them others hold is found out with the next renewal, and harms nobody
+			if s.begin(at) {
+				s.end(at, true)
+				return &Slot{s, at}, nil
+			}
+		}
 	}
 	return nil, domain.ErrTooManySockets
 }
@@ -175,7 +180,7 @@ func (s *Slots) free(ctx context.Context, tenant domain.TenantID, all []ports.Te
 
 // Release gives the slot up, once.
 func (l *Slot) Release() {
-	if l == nil || l.at == (ports.TenantUser{}) {
+	if l == nil {
 		return
 	}
 	s := l.of

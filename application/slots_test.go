@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,12 +74,6 @@ func TestSlotsAreCountedOnAllNodes(t *testing.T) {
 		take(t, b)
 		wantFull(t, b)
 		stopB()
-		c, stopC := slotsOn(t, port)
-		defer stopC()
-		take(t, c)
-		take(t, c)
-		take(t, c)
-		wantFull(t, c)
 	})
 }
 
@@ -108,12 +103,53 @@ func (awayPresence) Online(context.Context, domain.TenantID, []domain.UserID) (m
 	return nil, errors.New("away")
 }
 
-func TestSlotsBoundNobodyWhileTheyCannotBeCounted(t *testing.T) {
+func TestEachNodeBoundsItsOwnWhileSlotsCannotBeCounted(t *testing.T) {
 	t.Parallel()
 	s := application.NewSlots(awayPresence{}, system.IDs{}, slog.New(slog.DiscardHandler))
-	for range 5 {
-		take(t, s).Release()
+	slots := []*application.Slot{take(t, s), take(t, s), take(t, s)}
+	wantFull(t, s)
+	slots[1].Release()
+	take(t, s)
+	wantFull(t, s)
+}
+
+// TestWhatWasTakenAloneIsCountedLater: once the port can be asked again.
+func TestWhatWasTakenAloneIsCountedLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		port := &fickle{Presence: inproc.NewPresence()}
+		port.away.Store(true)
+		a, stopA := slotsOn(t, port)
+		defer stopA()
+		b, stopB := slotsOn(t, port)
+		defer stopB()
+		take(t, a)
+		take(t, a)
+		port.away.Store(false)
+		<-time.After(5 * time.Second)
+		take(t, b)
+		wantFull(t, b)
+	})
+}
+
+// fickle is a presence that can be away.
+type fickle struct {
+	ports.Presence
+	away atomic.Bool
+}
+
+func (p *fickle) Online(ctx context.Context, tenant domain.TenantID, users []domain.UserID) (map[domain.UserID]bool, error) {
+	if p.away.Load() {
+		return nil, errors.New("away")
 	}
+	return p.Presence.Online(ctx, tenant, users)
+}
+
+func (p *fickle) Arrive(ctx context.Context, node string, users []ports.TenantUser, d time.Duration) ([]ports.TenantUser, error) {
+	if p.away.Load() {
+		return nil, errors.New("away")
+	}
+	return p.Presence.Arrive(ctx, node, users, d)
 }
 
 func TestASlotOfADeadNodeIsTakenBeforeAnybodyWasToldOfItsEnd(t *testing.T) {

@@ -87,7 +87,7 @@ func (u *botRun) stream() domain.Stream {
 // unopened tells of the end of a stream that is not to begin, if an earlier attempt has shown its start.
 func (u *botRun) unopened(code domain.StreamCode) {
 	if u.part.Attempt > 1 {
-		u.failed(ending{}, code)
+		u.failed(code)
 	}
 }
 
@@ -201,6 +201,7 @@ func (u *botRun) finish(ctx context.Context, end ending) error {
 	}
 	trying, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
+	u.book(trying, end)
 	for {
 		err := u.store(trying, end)
 		if !errors.Is(err, domain.ErrBusy) && !errors.Is(err, domain.ErrUnavailable) || !sleep(trying, finishRetry) {
@@ -214,7 +215,7 @@ func (u *botRun) store(ctx context.Context, end ending) error {
 		end = ending{finish: domain.FinishError, code: domain.StreamEmpty, usage: end.usage}
 	}
 	if u.part.Text == "" || end.code == domain.StreamEmpty || end.code == domain.StreamHandedOff || end.code == domain.StreamRemoved {
-		return u.fail(ctx, end, end.code)
+		return u.fail(ctx, end.code)
 	}
 	answer := domain.Answer{
 		ID: u.part.Message, Bot: u.claim.Bot, ReplyTo: u.part.ReplyTo, Content: u.part.Text, Meta: u.meta(end),
@@ -224,9 +225,9 @@ func (u *botRun) store(ctx context.Context, end ending) error {
 	_, err := u.r.Log.Append(ctx, u.claim.Tenant, in, answer.Decide)
 	switch {
 	case errors.Is(err, domain.ErrHandedOff):
-		return u.fail(ctx, end, domain.StreamHandedOff)
+		return u.fail(ctx, domain.StreamHandedOff)
 	case errors.Is(err, domain.ErrNotMember), errors.Is(err, domain.ErrRoomNotFound):
-		return u.fail(ctx, end, domain.StreamRemoved)
+		return u.fail(ctx, domain.StreamRemoved)
 	case errors.Is(err, domain.ErrLeaseLost):
 		u.r.counters.lost.Add(1)
 		return nil
@@ -247,13 +248,18 @@ func (u *botRun) count(end ending) {
 	} else {
 		u.r.counters.answered.Add(1)
 	}
+}
+
+// book has the tenant's budget know what the answer has cost before anybody sees its end: whoever asks next may come to
+// another node.
+func (u *botRun) book(ctx context.Context, end ending) {
 	if tokens := u.bill(end); tokens > 0 {
-		u.r.Usage.spoke(u.claim.Tenant, tokens)
+		u.r.Usage.spoke(ctx, u.claim.Tenant, tokens)
 	}
 }
 
 // fail ends a stream without a message.
-func (u *botRun) fail(ctx context.Context, end ending, code domain.StreamCode) error {
+func (u *botRun) fail(ctx context.Context, code domain.StreamCode) error {
 	err := u.r.Store.Update(ctx, u.claim.Tenant, func(tx ports.Tx) error { return tx.EndStream(u.hold, u.part.Message) })
 	if errors.Is(err, domain.ErrLeaseLost) {
 		u.r.counters.lost.Add(1)
@@ -262,13 +268,13 @@ func (u *botRun) fail(ctx context.Context, end ending, code domain.StreamCode) e
 	if ignoreGone(err) != nil {
 		return err
 	}
-	u.failed(end, code)
+	u.failed(code)
 	return nil
 }
 
 // failed counts and tells the end of a stream of which there is no message.
-func (u *botRun) failed(end ending, code domain.StreamCode) {
-	u.count(ending{finish: domain.FinishError, usage: end.usage})
+func (u *botRun) failed(code domain.StreamCode) {
+	u.count(ending{finish: domain.FinishError})
 	part := u.part
 	part.Failed, part.Offset = code, 0
 	u.r.publish(part)

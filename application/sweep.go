@@ -107,14 +107,29 @@ func (f *Fanout) positions(ctx context.Context, tenant domain.TenantID, rooms []
 	for i, r := range rooms {
 		ids[i] = r.id
 	}
-	revs, err := ports.View(ctx, f.store, tenant, func(v ports.Reader) (map[domain.RoomID]int64, error) {
-		return v.Positions(ids)
+	revs, removed := map[domain.RoomID]int64{}, map[domain.RoomID]int64{}
+	err = f.store.View(ctx, tenant, func(v ports.Reader) (err error) {
+		if revs, err = v.Positions(ids); err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if _, stands := revs[id]; stands {
+				continue
+			}
+			if removed[id], err = v.RemovedAt(id); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range rooms {
 		rev, stands := revs[r.id]
+		if !stands {
+			rev = removed[r.id]
+		}
 		if r.compare(rev, stands) {
 			ahead = append(ahead, r)
 		}
@@ -123,26 +138,20 @@ func (f *Fanout) positions(ctx context.Context, tenant domain.TenantID, rooms []
 }
 
 // compare notes the store's rev of the room and reports whether it is ahead. A room that the store does not have any
-// more was removed: that is ahead of those who have not heard of it.
+// more was removed, at rev: that is ahead of those who have not heard of it.
 func (r *liveRoom) compare(rev int64, stands bool) (ahead bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !stands {
-		r.swept = gone
+	if r.swept, r.removed = rev, !stands; r.removed {
 		return r.ended == 0
 	}
-	r.swept = rev
 	return rev > r.last
 }
 
-// gone stands for the rev of a room that the store does not have.
-const gone = -1
-
-// endUnheard ends a room whose removal was never heard of, at the position after the last one known. The caller holds
-// r.mu.
+// endUnheard ends a room whose removal was never heard of, where the store says that it was. The caller holds r.mu.
 func (r *liveRoom) endUnheard(f *Fanout) {
 	f.tailBytes.Add(int64(r.tail.reset()))
-	r.last++
+	r.last = max(r.last+1, r.swept)
 	removal := f.removed(r, r.last)
 	for i := range r.seats {
 		r.seats[i].offer(f, r, signal{Frame: removal})
@@ -174,9 +183,9 @@ func (f *Fanout) repairIfBehind(r *liveRoom) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case r.swept == gone && r.ended == 0:
+	case r.removed && r.ended == 0:
 		r.endUnheard(f)
-	case r.swept > r.last:
+	case !r.removed && r.swept > r.last:
 		r.missed = max(r.missed, r.swept)
 		f.startRepair(r)
 	}

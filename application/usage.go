@@ -57,8 +57,10 @@ func (u *Usage) refusedFrame(tenant domain.TenantID) { u.add(tenant, domain.Usag
 
 func (u *Usage) opened(tenant domain.TenantID) { u.add(tenant, domain.Usage{Sockets: 1}) }
 
-func (u *Usage) spoke(tenant domain.TenantID, tokens int64) {
+// spoke counts tokens, and has all nodes know of them: there is a budget to keep.
+func (u *Usage) spoke(ctx context.Context, tenant domain.TenantID, tokens int64) {
 	u.add(tenant, domain.Usage{Tokens: tokens})
+	u.flush(ctx)
 }
 
 // tokens are those that a tenant's bots have used this month.

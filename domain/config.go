@@ -14,21 +14,21 @@ import (
 // TenantConfig is what a tenant may set; an absent value means the server's default. It is a document: clients send
 // it and the store keeps it as JSON, which is why this one domain type carries tags.
 type TenantConfig struct {
-	RateLimit        *int            `json:"rate_limit,omitempty"`       // requests a second; 0 = unlimited
-	MaxMessageSize   *int            `json:"max_message_size,omitempty"` // bytes of content
-	AllowedOrigins   []string        `json:"allowed_origins,omitempty"`  // exact origins
-	AllowBrowserKeys *bool           `json:"allow_browser_keys,omitempty"`
-	UserTopics       []string        `json:"user_topics,omitempty"`
-	WebhookURL       *string         `json:"webhook_url,omitempty"`
-	WebhookSecret    *string         `json:"webhook_secret,omitempty"`       // sealed and base64 in the store, never answered
-	SecretBefore     *string         `json:"webhook_secret_old,omitempty"`   // sealed like WebhookSecret, which has taken its place; signs too until SecretUntil. Set by the server alone
-	SecretUntil      *time.Time      `json:"webhook_secret_until,omitempty"` // likewise
-	WebhookDisabled  *time.Time      `json:"webhook_disabled_at,omitempty"`  // the receiver answered 410; a new webhook_url ends it. Set by the server alone
-	OnWebhookError   *string         `json:"on_webhook_error,omitempty"`
-	RetryLimit       *int            `json:"retry_limit,omitempty"`
-	ChatBotID        *string         `json:"chat_bot_id,omitempty"`
-	BotLimits        *Budget         `json:"bot_limits,omitempty"`
-	ChatLimits       json.RawMessage `json:"chat_limits,omitempty"`
+	RateLimit        *int        `json:"rate_limit,omitempty"`       // requests a second; 0 = unlimited
+	MaxMessageSize   *int        `json:"max_message_size,omitempty"` // bytes of content
+	AllowedOrigins   []string    `json:"allowed_origins,omitempty"`  // exact origins
+	AllowBrowserKeys *bool       `json:"allow_browser_keys,omitempty"`
+	UserTopics       []string    `json:"user_topics,omitempty"`
+	WebhookURL       *string     `json:"webhook_url,omitempty"`
+	WebhookSecret    *string     `json:"webhook_secret,omitempty"`       // sealed and base64 in the store, never answered
+	SecretBefore     *string     `json:"webhook_secret_old,omitempty"`   // sealed like WebhookSecret, which has taken its place; signs too until SecretUntil. Set by the server alone
+	SecretUntil      *time.Time  `json:"webhook_secret_until,omitempty"` // likewise
+	WebhookDisabled  *time.Time  `json:"webhook_disabled_at,omitempty"`  // the receiver answered 410; a new webhook_url ends it. Set by the server alone
+	OnWebhookError   *string     `json:"on_webhook_error,omitempty"`
+	RetryLimit       *int        `json:"retry_limit,omitempty"`
+	ChatBotID        *string     `json:"chat_bot_id,omitempty"`
+	BotLimits        *Budget     `json:"bot_limits,omitempty"`
+	ChatLimits       *ChatLimits `json:"chat_limits,omitempty"`
 }
 
 // MaxMessage is the longest content of the tenant's messages, in bytes.
@@ -178,8 +178,11 @@ func (c TenantConfig) check() error {
 			DefaultBudget.ConcurrentRuns, maxRepliesPerMinute)
 	case c.ChatBotID != nil && (*c.ChatBotID == "" || len(*c.ChatBotID) > maxChatBotID):
 		return Invalid("config.chat_bot_id", "chat_bot_id is the id of a bot, 1 to %d bytes", maxChatBotID)
+	case c.ChatLimits.isOutside():
+		return Invalid("config.chat_limits", "chat_limits has requests_per_minute of 0 (unlimited) to 1000000, messages_per_second of 1 to %d and sockets of 1 to %d",
+			maxChatMessages, MaxChatSockets)
 	}
-	return cmp.Or(c.checkLists(), CheckObject("config.chat_limits", c.ChatLimits), c.checkSize())
+	return cmp.Or(c.checkLists(), c.checkSize())
 }
 
 func (c TenantConfig) checkLists() error {

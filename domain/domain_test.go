@@ -322,7 +322,8 @@ func TestConfigMergesResetsAndRefuses(t *testing.T) {
 		`{"allowed_origins":["*"]}`: "config.allowed_origins", `{"webhook_url":"ftp://x"}`: "config.webhook_url",
 		`{"on_webhook_error":"maybe"}`: "config.on_webhook_error", `[]`: "config", `{"retry_limit":1.5}`: "config.retry_limit",
 		`{"chat_limits":5}`: "config.chat_limits", `{"chat_limits":[]}`: "config.chat_limits", `{"chat_limits":"{}"}`: "config.chat_limits",
-		`{"chat_limits":{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}}`: "config.chat_limits",
+		`{"chat_limits":{"a":1}}`: "config.chat_limits", `{"chat_limits":{"sockets":0}}`: "config.chat_limits",
+		`{"chat_limits":{"requests_per_minute":-1}}`: "config.chat_limits", `{"chat_limits":{"messages_per_second":0}}`: "config.chat_limits",
 		`{"webhook_secret":""}`: "config.webhook_secret", `{"webhook_secret":"` + strings.Repeat("s", 513) + `"}`: "config.webhook_secret",
 		`{"chat_bot_id":""}`: "config.chat_bot_id", `{"chat_bot_id":"` + strings.Repeat("b", 65) + `"}`: "config.chat_bot_id",
 		`{"user_topics":[""]}`: "config.user_topics", `{"user_topics":["` + strings.Repeat("t", 129) + `"]}`: "config.user_topics",
@@ -339,14 +340,14 @@ func TestConfigMergesResetsAndRefuses(t *testing.T) {
 
 func TestAConfigWithASealedSecretAndAnObjectStaysChangeable(t *testing.T) {
 	t.Parallel()
-	c, err := domain.MergeConfig(domain.TenantConfig{}, []byte(`{"chat_limits":{"a":1},"webhook_secret":"`+strings.Repeat("s", 512)+`"}`))
+	c, err := domain.MergeConfig(domain.TenantConfig{}, []byte(`{"chat_limits":{"sockets":7},"webhook_secret":"`+strings.Repeat("s", 512)+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sealed := strings.Repeat("S", 720)
 	c.WebhookSecret = &sealed
 	c, err = domain.MergeConfig(c, []byte(`{"retry_limit":3}`))
-	if err != nil || *c.WebhookSecret != sealed || string(c.ChatLimits) != `{"a":1}` {
+	if err != nil || *c.WebhookSecret != sealed || c.ChatSockets() != 7 {
 		t.Errorf("merged to %+v, %v", c, err)
 	}
 	if c, err = domain.MergeConfig(c, []byte(`{"chat_limits":null,"webhook_secret":null}`)); err != nil || c.ChatLimits != nil || c.WebhookSecret != nil {

@@ -2,10 +2,19 @@ package domain
 
 import "time"
 
-// Rate is a token bucket: so many a second, and as many at once. Zero is unlimited.
+// Rate is a token bucket: so many a second, or in the time that Per says, and as many at once. Zero is unlimited.
 type Rate struct {
 	PerSecond int
 	Burst     int
+	Per       time.Duration // 0 = a second
+}
+
+// Period is the time in which PerSecond calls come back.
+func (r Rate) Period() time.Duration {
+	if r.Per <= 0 {
+		return time.Second
+	}
+	return r.Per
 }
 
 // DefaultRateLimit is a tenant's calls a second unless its config or the operator says otherwise.
@@ -17,7 +26,7 @@ func (r Rate) IsUnlimited() bool { return r.PerSecond <= 0 }
 // Allowance is what a bucket says to one call.
 type Allowance struct {
 	OK         bool
-	Limit      int           // of the rate, a second; 0 = unlimited
+	Limit      int           // of the rate; 0 = unlimited
 	Remaining  int           // calls that would be allowed right now
 	Reset      time.Time     // when the bucket is full again
 	RetryAfter time.Duration // until the next call is allowed; 0 when OK

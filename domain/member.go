@@ -77,6 +77,14 @@ func CheckNewRole(s string) (Role, error) {
 	return CheckRole(s)
 }
 
+// CheckLeave is the rule of taking a member out of a room that has no fixed members: a chat keeps its owner.
+func CheckLeave(room Room, user UserID) error {
+	if room.Type == RoomChat && user == room.ChatOwner() {
+		return ErrChatOwner
+	}
+	return nil
+}
+
 // CheckJoin is the rule of joining a room by oneself: channels are open to every user of the tenant.
 func CheckJoin(room Room, m *Member) error {
 	switch {

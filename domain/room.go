@@ -28,7 +28,7 @@ const (
 type Room struct {
 	ID        RoomID
 	Type      RoomType
-	UniqueKey string // of a direct message: dm:<a>:<b>; else empty
+	UniqueKey string // of a direct message: dm:<a>:<b>, of a chat: see ChatKeys; else empty
 	Name      *string
 	Metadata  []byte // a JSON object, or nil
 	FirstSeq  int64
@@ -192,6 +192,7 @@ type RoomQuery struct {
 	Device *DeviceID // whose LastAck; nil asks for the user's highest
 	Type   RoomType
 	Open   bool // channels of the tenant that User may join and is not in; without a User, all channels
+	Chats  bool // a user's chats too; else, and without a User, they are listed by their Type alone
 	Offset int
 	Limit  int
 }
@@ -208,11 +209,11 @@ type RoomSummary struct {
 // and nobody has deleted.
 const MaxUnread = 10_000
 
-// CheckRoomType accepts no type, or one of dm, group, channel.
+// CheckRoomType accepts no type, or the one that a list is to have: dm, group, channel, chat.
 func CheckRoomType(s string) (RoomType, error) {
 	switch t := RoomType(s); t {
-	case "", RoomDM, RoomGroup, RoomChannel:
+	case "", RoomDM, RoomGroup, RoomChannel, RoomChat:
 		return t, nil
 	}
-	return "", Invalid("type", "Invalid room type. Must be one of: dm, group, channel")
+	return "", Invalid("type", "Invalid room type. Must be one of: dm, group, channel, chat")
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-// TenantUser names a user of a tenant.
+// TenantUser names a user of a tenant, or something else that is somewhere, under a name that no user can have.
 type TenantUser struct {
 	Tenant domain.TenantID
 	User   domain.UserID

@@ -119,7 +119,20 @@ type RoomReader interface {
 	// its last message (tombstones included), what q.Device, else any of the user's devices, has acknowledged, and
 	// what q.User has not read.
 	// With q.Open it lists channels only, without last messages: reading needs joining.
+	// Chats are among them with q.Type domain.RoomChat, and with q.Chats among a user's; however many there are, they
+	// slow down no list without them.
 	Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error)
+	// RoomsByKey lists the rooms whose unique key begins with q.Prefix, in the order of the bytes of their keys, each with
+	// its last message (tombstones included), and counts all of them. Its cost grows with those it counts and with no
+	// other rooms.
+	RoomsByKey(q KeyQuery) (rooms []domain.RoomSummary, total int, err error)
+}
+
+// KeyQuery selects rooms by what their unique keys begin with.
+type KeyQuery struct {
+	Prefix        string // ends in an ASCII character
+	Backwards     bool   // from the highest key on
+	Offset, Limit int
 }
 
 // RoomWriter makes, changes and removes rooms.
@@ -200,6 +213,8 @@ type LogReader interface {
 	Events(q EventQuery) ([]domain.Event, error)
 	// SeqAt returns how many messages lie at or below a position: the seq of the last of them.
 	SeqAt(room domain.RoomID, rev int64) (int64, error)
+	// RemovedAt returns the last rev of a room that was removed, for as long as devices are remembered; 0 of any other.
+	RemovedAt(room domain.RoomID) (int64, error)
 	// Positions returns the last rev of each room given that exists; at most 500 rooms a call.
 	Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, error)
 }

@@ -17,7 +17,6 @@ const (
 	allowedMethods  = "GET, POST, PUT, PATCH, DELETE"
 	allowedHeaders  = "Authorization, Content-Type, Idempotency-Key"
 	keyHeaders      = ", X-API-Key, X-User-Id"
-	exposedHeaders  = "Link, Location, X-Request-Id, Idempotency-Replayed, Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
 	preflightMaxAge = "600" // seconds
 )
 
@@ -56,21 +55,9 @@ func requestHeaders(withKeys bool) string {
 }
 
 // origin is the request's only Origin header; two are none.
-func (x *exchange) origin() string {
-	if values := x.r.Header.Values("Origin"); len(values) == 1 {
-		return values[0]
-	}
-	return ""
-}
+func (x *exchange) origin() string { return api.Origin(x.r) }
 
-// allowOrigin lets the page of the request read the answer when the list has its origin. There is no credentials
-// mode: nothing a browser would attach by itself counts here.
-func (x *exchange) allowOrigin(list []string) {
-	if origin := x.origin(); api.OriginListed(origin, list) {
-		x.Header().Set("Access-Control-Allow-Origin", origin)
-		x.Header().Set("Access-Control-Expose-Headers", exposedHeaders)
-	}
-}
+func (x *exchange) allowOrigin(list []string) { api.AllowOrigin(x.Header(), x.r, list) }
 
 // tenantOrigins remembers which origins any tenant lists. Anybody may ask, and an unknown origin costs the same as a
 // known one: all tenants are read at most once in originMemory, however many ask and whatever they ask for, plus once

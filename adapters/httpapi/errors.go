@@ -15,18 +15,6 @@ var (
 		Code: domain.CodeMethodNotAllowed, Reason: "method",
 		Message: "This path does not have this method: see the Allow header",
 	}
-	errTooLarge = &domain.Error{
-		Code: domain.CodeTooLarge, Reason: "too_large",
-		Message: "A body has at most 65536 bytes",
-	}
-	errNotJSON = &domain.Error{
-		Code: domain.CodeUnsupportedMedia, Reason: "media_type", Field: "Content-Type",
-		Message: "Send JSON: Content-Type: application/json",
-	}
-	errEncoded = &domain.Error{
-		Code: domain.CodeUnsupportedMedia, Reason: "encoding", Field: "Content-Encoding",
-		Message: "Send the body without Content-Encoding",
-	}
 	errInternal = &domain.Error{
 		Code: domain.CodeInternal, Reason: "internal",
 		Message: "Something went wrong on the server",

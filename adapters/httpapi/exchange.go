@@ -47,6 +47,8 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	h.meetClient(x)
 	switch {
 	case h.handleCORS(x):
+	case h.isChats(r.URL.Path):
+		h.Chats.ServeHTTP(x, x.r)
 	case !isClean(r.URL.EscapedPath()):
 		h.fail(x, errNoRoute)
 	default:

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/chatapi/chatapi/api"
@@ -12,7 +13,7 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// Deps are what the interface calls. All but WebSocket are required.
+// Deps are what the interface calls. All but WebSocket and Chats are required.
 type Deps struct {
 	Identity      *application.Identity
 	Messaging     *application.Messaging
@@ -33,6 +34,7 @@ type Deps struct {
 	Missing       func() []string // what the server goes on without now: /health says that it is degraded
 	Docs          http.Handler    // answers /docs and what lies below it
 	WebSocket     http.Handler    // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
+	Chats         http.Handler    // answers /api/v1/chats and what lies below it behind the same headers and CORS, and /ws/chat as it is; under /v1 too; nil leaves all out
 	Config        Config
 }
 
@@ -72,10 +74,20 @@ func New(d Deps) http.Handler {
 	return h
 }
 
+// isChats reports whether a path is the chats API's, which answers in shapes of its own, unknown paths too.
+func (h *handler) isChats(path string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, versionPrefix), "/api/v1/chats")
+	return ok && h.Chats != nil && (rest == "" || rest[0] == '/')
+}
+
 // ServeHTTP implements http.Handler. Sockets leave before anything wraps the writer they hijack.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.WebSocket != nil && (r.URL.Path == "/ws" || r.URL.Path == versionPrefix+"/ws") {
 		h.WebSocket.ServeHTTP(w, r)
+		return
+	}
+	if h.Chats != nil && strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, versionPrefix), "/") == "/ws/chat" {
+		h.Chats.ServeHTTP(w, r)
 		return
 	}
 	h.serveREST(w, r)

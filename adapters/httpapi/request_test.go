@@ -61,27 +61,3 @@ func TestTheLinkToTheNextPageRepeatsOnlyKnownParameters(t *testing.T) {
 		t.Errorf("Link: %s, want %s", got, want)
 	}
 }
-
-func TestBodiesAreJSONWithoutContentCoding(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		headers http.Header
-		want    error
-	}{
-		{http.Header{}, nil},
-		{http.Header{"Content-Type": {"application/json"}}, nil},
-		{http.Header{"Content-Type": {"Application/JSON; charset=UTF-8"}}, nil},
-		{http.Header{"Content-Type": {""}, "Content-Encoding": {"identity"}}, nil},
-		{http.Header{"Content-Type": {"text/plain"}}, errNotJSON},
-		{http.Header{"Content-Type": {"application/json; charset=utf-16"}}, errNotJSON},
-		{http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, errNotJSON},
-		{http.Header{"Content-Type": {"application/json", "text/plain"}}, errNotJSON},
-		{http.Header{"Content-Type": {"application/json;;"}}, errNotJSON},
-		{http.Header{"Content-Encoding": {"gzip"}}, errEncoded},
-		{http.Header{"Content-Encoding": {"identity", "br"}}, errEncoded},
-	} {
-		if got := checkMedia(c.headers); got != c.want {
-			t.Errorf("%v: %v, want %v", c.headers, got, c.want)
-		}
-	}
-}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -36,6 +37,9 @@ func TestSpecificationHasTheRoutesOfTheMux(t *testing.T) {
 		served = append(served, rt.method+" "+rt.path)
 	}
 	for path, item := range loadSpec(t).Paths.Map() {
+		if strings.HasPrefix(path, "/api/v1/chats") {
+			continue // another adapter's
+		}
 		for method := range item.Operations() {
 			specified = append(specified, method+" "+path)
 		}

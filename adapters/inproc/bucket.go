@@ -9,9 +9,9 @@ import (
 
 // perCall is what a call costs. In this unit a bucket gets back exactly its rate every nanosecond, so that nothing is
 // ever rounded while the rate stays.
-const perCall = int64(time.Second)
+func (b *bucket) perCall() int64 { return int64(b.rate.Period()) }
 
-// maxRate keeps a bucket's size below 2^63. It is more than a call each nanosecond.
+// maxRate keeps the size of a bucket of a second below 2^63. It is more than a call each nanosecond.
 const maxRate = 1_000_000_000
 
 // bucket is a token bucket, kept as what it lacks of being full: one that lacks nothing can be forgotten.
@@ -23,10 +23,12 @@ type bucket struct {
 
 // withinBounds is a rate that a bucket can count with; a burst of less than one call would never allow any.
 func withinBounds(r domain.Rate) domain.Rate {
-	return domain.Rate{PerSecond: min(r.PerSecond, maxRate), Burst: min(max(r.Burst, 1), maxRate)}
+	per := r.Period()
+	most := max(int(maxRate/max(1, (per+time.Second-1)/time.Second)), 1)
+	return domain.Rate{PerSecond: min(r.PerSecond, most), Burst: min(max(r.Burst, 1), most), Per: per}
 }
 
-func (b *bucket) size() int64 { return int64(b.rate.Burst) * perCall }
+func (b *bucket) size() int64 { return int64(b.rate.Burst) * b.perCall() }
 
 // gain is how long the bucket takes to get so much back, rounded up.
 func (b *bucket) gain(amount int64) time.Duration {
@@ -60,12 +62,12 @@ func (b *bucket) change(rate domain.Rate) {
 	b.lacks = int64(lacks)
 }
 
-func (b *bucket) hasCall() bool { return b.lacks <= b.size()-perCall }
+func (b *bucket) hasCall() bool { return b.lacks <= b.size()-b.perCall() }
 
 // take takes a call if there is one.
 func (b *bucket) take() (ok bool) {
 	if ok = b.hasCall(); ok {
-		b.lacks += perCall
+		b.lacks += b.perCall()
 	}
 	return ok
 }
@@ -75,11 +77,11 @@ func (b *bucket) answer(ok bool, now time.Time) domain.Allowance {
 	a := domain.Allowance{
 		OK:        ok,
 		Limit:     b.rate.PerSecond,
-		Remaining: int((b.size() - b.lacks) / perCall),
+		Remaining: int((b.size() - b.lacks) / b.perCall()),
 		Reset:     now.Add(b.gain(b.lacks)),
 	}
 	if !ok {
-		a.RetryAfter = b.gain(b.lacks + perCall - b.size())
+		a.RetryAfter = b.gain(b.lacks + b.perCall() - b.size())
 	}
 	return a
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 )
 
 // room is a row of the table rooms. In a unit of work there is one of each room, whose row is locked and says the same.
@@ -87,10 +88,51 @@ const (
 		CROSS JOIN LATERAL (SELECT * FROM members l WHERE l.room = p.number AND l.user_no = $2 OFFSET 0) m
 		ORDER BY p.active DESC, p.number DESC`
 	roomsAll  = "SELECT " + roomColumns + ", 0, 0, 0 FROM rooms r WHERE r.tenant = $1 AND r.deleted IS NULL"
-	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = $1 AND r.deleted IS NULL AND r.type = 'channel'
+	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = $1 AND r.deleted IS NULL AND r.type = 'channel' AND r.type <> 'chat'
 		AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room = r.number AND m.user_no = $2 AND m.state = 1 OFFSET 0)`
 	ofType = " AND r.type = $%d"
+
+	// Each has an index of a tenant's rooms by activity.
+	noChats   = " AND r.type <> 'chat'"
+	onlyChats = " AND r.type = 'chat'"
 )
+
+// The list by keys is a stretch of their index, and so is the count.
+const (
+	withKeys   = " FROM rooms r WHERE r.tenant = $1 AND r.unique_key >= $2 AND r.unique_key < $3 AND r.deleted IS NULL"
+	countKeys  = "SELECT count(*)" + withKeys
+	listKeys   = "SELECT " + roomColumns + withKeys + " ORDER BY r.unique_key LIMIT $4 OFFSET $5"
+	listKeysUp = "SELECT " + roomColumns + withKeys + " ORDER BY r.unique_key DESC LIMIT $4 OFFSET $5"
+)
+
+// RoomsByKey implements ports.RoomReader.
+func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total int, err error) {
+	if err := r.source.ready(); err != nil {
+		return nil, 0, err
+	}
+	last := len(q.Prefix) - 1
+	if last < 0 {
+		return nil, 0, nil
+	}
+	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
+	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
+		return nil, total, err
+	}
+	query := listKeys
+	if q.Backwards {
+		query = listKeysUp
+	}
+	var rooms []*room
+	err = r.conn.query(query, append(stretch, int64(q.Limit), int64(max(q.Offset, 0))), func(row row) error {
+		found := scanRoom(row)
+		rooms, out = append(rooms, found), append(out, domain.RoomSummary{Room: found.Room})
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, total, r.addLastMessages(rooms, out)
+}
 
 // Rooms implements ports.RoomReader.
 func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
@@ -152,9 +194,14 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []any, error) {
 
 // paged ends a query for rooms r.
 func paged(query string, values []any, q domain.RoomQuery) (string, []any) {
-	if q.Type != "" {
+	switch {
+	case q.Type == domain.RoomChat:
+		query += onlyChats
+	case q.Type != "":
 		values = append(values, string(q.Type))
-		query += fmt.Sprintf(ofType, len(values))
+		query += noChats + fmt.Sprintf(ofType, len(values))
+	case q.User == "" || !q.Chats:
+		query += noChats
 	}
 	query += fmt.Sprintf(roomsOrder, len(values)+1, len(values)+2)
 	return query, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
@@ -185,6 +232,16 @@ func (r *reader) addLastMessages(rooms []*room, out []domain.RoomSummary) error 
 		out[of].LastMessage = &found[i]
 	}
 	return err
+}
+
+// RemovedAt implements ports.LogReader.
+func (r *reader) RemovedAt(room domain.RoomID) (rev int64, err error) {
+	if err := r.source.ready(); err != nil {
+		return 0, err
+	}
+	_, err = r.conn.first("SELECT last_rev FROM rooms WHERE id = $1 AND tenant + 0 = $2 AND deleted IS NOT NULL", args(room[:], r.tenant),
+		func(row row) { rev = row.int(0) })
+	return rev, err
 }
 
 // maxPositions is how many rooms Positions answers for in one call.

@@ -7,10 +7,7 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-// perCall is what a call costs. In this unit a bucket gets back exactly its rate every nanosecond.
-const perCall = int64(time.Second)
-
-// maxRate keeps a bucket's size below 2^63 here, and exact in the numbers of Redis's scripts.
+// maxRate keeps the size of a bucket of a second below 2^63 here, and exact in the numbers of Redis's scripts.
 const maxRate = 1_000_000_000
 
 // bucket is a token bucket, kept as what it lacks of being full.
@@ -22,10 +19,15 @@ type bucket struct {
 
 // withinBounds is a rate that a bucket can count with; a burst of less than one call would never allow any.
 func withinBounds(r domain.Rate) domain.Rate {
-	return domain.Rate{PerSecond: min(r.PerSecond, maxRate), Burst: min(max(r.Burst, 1), maxRate)}
+	per := max(r.Period().Truncate(time.Microsecond), time.Microsecond) // the scripts'
+	most := max(int(maxRate/max(1, (per+time.Second-1)/time.Second)), 1)
+	return domain.Rate{PerSecond: min(r.PerSecond, most), Burst: min(max(r.Burst, 1), most), Per: per}
 }
 
-func (b *bucket) size() int64 { return int64(b.rate.Burst) * perCall }
+// perCall is what a call costs. In this unit a bucket gets back exactly its rate every nanosecond.
+func (b *bucket) perCall() int64 { return int64(b.rate.Period()) }
+
+func (b *bucket) size() int64 { return int64(b.rate.Burst) * b.perCall() }
 
 // gain is how long the bucket takes to get so much back, rounded up.
 func (b *bucket) gain(amount int64) time.Duration {

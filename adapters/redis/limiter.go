@@ -125,7 +125,7 @@ func (l *Limiter) Take(ctx context.Context, name string, rate domain.Rate) domai
 		e = s.add(name, newEntry(rate, since))
 	}
 	e.settle(since, rate)
-	if e.slice == 0 && e.own.has(perCall) && e.common.has(perCall) && !l.isAlone() {
+	if e.slice == 0 && e.own.has(e.own.perCall()) && e.common.has(e.common.perCall()) && !l.isAlone() {
 		now = l.await(ctx, s, e, name, rate)
 	}
 	if e.slice == 0 && l.isAlone() {
@@ -214,7 +214,7 @@ func (l *Limiter) await(ctx context.Context, s *shard, e *entry, name string, ra
 		case late || !gone && f.failed:
 			l.goAlone()
 			return now
-		case gone, e.slice > 0, !e.own.has(perCall), !e.common.has(perCall):
+		case gone, e.slice > 0, !e.own.has(e.own.perCall()), !e.common.has(e.common.perCall()):
 			return now
 		case f.number > came && f.granted < int64(f.want):
 			return now
@@ -224,7 +224,7 @@ func (l *Limiter) await(ctx context.Context, s *shard, e *entry, name string, ra
 
 // refill asks for the next slice when half of one is used.
 func (l *Limiter) refill(s *shard, e *entry, name string) {
-	if e.flight != nil || !e.common.has(perCall) || l.isAlone() {
+	if e.flight != nil || !e.common.has(e.common.perCall()) || l.isAlone() {
 		return
 	}
 	if spare := l.spare(e.own.rate); e.slice <= spare/2 && spare > 0 {
@@ -270,7 +270,7 @@ func (l *Limiter) takeAlone(e *entry, now time.Time) domain.Allowance {
 // priceAlone is what a call costs while nodes cannot ask each other. What the others had taken before is not there.
 func (e *entry) priceAlone(nodes int) (price int64) {
 	e.own.lacks = max(e.own.lacks, e.common.lacks)
-	return int64(nodes) * perCall
+	return int64(nodes) * e.own.perCall()
 }
 
 func (e *entry) answerAlone(ok bool, price int64, now time.Time) domain.Allowance {
@@ -294,13 +294,15 @@ func (e *entry) settle(since time.Duration, rate domain.Rate) {
 	e.common.settle(since, rate)
 }
 
-func (e *entry) hasCall() bool { return e.own.has(perCall) && (e.slice > 0 || e.common.has(perCall)) }
+func (e *entry) hasCall() bool {
+	return e.own.has(e.own.perCall()) && (e.slice > 0 || e.common.has(e.common.perCall()))
+}
 
 // take takes a call in hand.
 func (e *entry) take() (ok bool) {
-	if ok = e.slice > 0 && e.own.has(perCall); ok {
+	if ok = e.slice > 0 && e.own.has(e.own.perCall()); ok {
 		e.slice--
-		e.own.lacks += perCall
+		e.own.lacks += e.own.perCall()
 	}
 	return ok
 }
@@ -308,15 +310,15 @@ func (e *entry) take() (ok bool) {
 // answer is what the bucket says after a call that it allowed or not. The common bucket has given what is in hand here.
 func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 	common := e.common
-	common.lacks = max(0, common.lacks-int64(e.slice)*perCall)
+	common.lacks = max(0, common.lacks-int64(e.slice)*common.perCall())
 	a := domain.Allowance{
 		OK:        ok,
 		Limit:     e.own.rate.PerSecond,
-		Remaining: min(e.own.left(perCall), common.left(perCall)),
+		Remaining: min(e.own.left(e.own.perCall()), common.left(common.perCall())),
 		Reset:     now.Add(max(e.own.gain(e.own.lacks), common.gain(common.lacks))),
 	}
 	if !ok {
-		if a.RetryAfter = max(e.own.wait(perCall), common.wait(perCall)); a.RetryAfter == 0 {
+		if a.RetryAfter = max(e.own.wait(e.own.perCall()), common.wait(common.perCall())); a.RetryAfter == 0 {
 			a.RetryAfter = minRetry
 		}
 		a.Remaining = 0
@@ -350,30 +352,30 @@ func (s *shard) sweep(now time.Duration) {
 	s.buckets, s.sweepAt, s.swept = kept, max(sweepAbove, 2*len(kept)), now
 }
 
-// sliceScript takes up to ARGV[3] calls from a bucket. It counts in millionths of a call, of which a bucket gets back
-// its rate every microsecond: whole numbers all through. ARGV[4] is what the bucket lacks by what the node knows that
+// sliceScript takes up to ARGV[3] calls from a bucket. A call costs as much as its rate's period has microseconds, and a
+// bucket gets back its rate every microsecond: whole numbers all through. ARGV[4] is what the bucket lacks by what the node knows that
 // asks: it counts when Redis has forgotten the bucket, and with ARGV[5] = 1 when the node has let calls through alone.
 // A clock that goes back gives nothing and takes nothing.
 var sliceScript = goredis.NewScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local rate, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local rate, burst, want, call = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[7])
+local size = burst * call
 local lacks, own = 0, tonumber(ARGV[4])
-local b = redis.call('HMGET', KEYS[1], 'lacks', 'at', 'rate', 'burst')
+local b = redis.call('HMGET', KEYS[1], 'lacks', 'at', 'rate', 'size')
 if b[1] then
   lacks = math.max(0, b[1] - math.max(0, now - b[2]) * b[3])
-  if tonumber(b[4]) ~= burst then
-    lacks = math.floor(lacks / b[4] * burst)
+  if tonumber(b[4]) ~= size then
+    lacks = math.floor(lacks / b[4] * size)
   end
 end
 if not b[1] or ARGV[5] == '1' then
   lacks = math.max(lacks, own)
 end
-local size = burst * 1000000
 lacks = math.min(size, lacks)
-local granted = math.min(want, math.floor((size - lacks) / 1000000))
-lacks = lacks + granted * 1000000
-redis.call('HSET', KEYS[1], 'lacks', string.format('%.0f', lacks), 'at', string.format('%.0f', now), 'rate', rate, 'burst', burst)
+local granted = math.min(want, math.floor((size - lacks) / call))
+lacks = lacks + granted * call
+redis.call('HSET', KEYS[1], 'lacks', string.format('%.0f', lacks), 'at', string.format('%.0f', now), 'rate', rate, 'size', string.format('%.0f', size))
 redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(lacks / rate / 1000) + ARGV[6]))
 return {granted, lacks}`)
 
@@ -413,7 +415,7 @@ func (l *Limiter) sendAll(ctx context.Context, asks []*ask) {
 	for i, f := range asks {
 		calls[i] = call{
 			[]string{l.conn.key("limit:" + f.name)},
-			[]any{f.rate.PerSecond, f.rate.Burst, f.want, f.own, f.alone, keySpare.Milliseconds()},
+			[]any{f.rate.PerSecond, f.rate.Burst, f.want, f.own, f.alone, keySpare.Milliseconds(), f.rate.Period().Microseconds()},
 		}
 	}
 	for i, cmd := range l.conn.evalAll(ctx, sliceScript, calls) {

@@ -79,10 +79,14 @@ func (p *purge) spend(query string, values ...driver.Value) error {
 	return err
 }
 
+// anyRoom is one of a tenant's, by the indexes of rooms and of chats.
+const anyRoom = `SELECT number FROM rooms WHERE tenant = ?1 AND type <> 'chat'
+	UNION ALL SELECT number FROM rooms WHERE tenant = ?1 AND type = 'chat' LIMIT 1`
+
 // tenant removes what hangs on rooms, then on users, then on notifications, then on the tenant, and the tenant last.
 func (p *purge) tenant(tenant int64) error {
 	for p.left > 0 {
-		room, found, err := p.one("SELECT number FROM rooms WHERE tenant = ? LIMIT 1", tenant)
+		room, found, err := p.one(anyRoom, tenant)
 		if err != nil {
 			return err
 		}

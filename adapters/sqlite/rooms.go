@@ -8,6 +8,7 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 )
 
 // Access implements ports.RoomReader.
@@ -65,10 +66,51 @@ const (
 		FROM (%s) p CROSS JOIN rooms r ON r.number = p.number CROSS JOIN members m ON m.room = r.number AND m.user = ?
 		ORDER BY p.active DESC, p.number DESC`
 	roomsAll  = "SELECT " + roomColumns + ", 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL"
-	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel'
+	roomsOpen = "SELECT " + roomColumns + `, 0, 0, 0 FROM rooms r WHERE r.tenant = ? AND r.deleted IS NULL AND r.type = 'channel' AND r.type <> 'chat'
 		AND NOT EXISTS (SELECT 1 FROM members m WHERE m.room = r.number AND m.user = ? AND m.state = 1)`
 	ofType = " AND r.type = ?"
+
+	// Each has an index of a tenant's rooms by activity.
+	noChats   = " AND r.type <> 'chat'"
+	onlyChats = " AND r.type = 'chat'"
 )
+
+// The list by keys is a stretch of their index, and so is the count.
+const (
+	withKeys   = " FROM rooms r WHERE r.tenant = ? AND r.unique_key >= ? AND r.unique_key < ? AND r.deleted IS NULL"
+	countKeys  = "SELECT count(*)" + withKeys
+	listKeys   = "SELECT " + roomColumns + withKeys + " ORDER BY r.unique_key LIMIT 0 + ? OFFSET ?"
+	listKeysUp = "SELECT " + roomColumns + withKeys + " ORDER BY r.unique_key DESC LIMIT 0 + ? OFFSET ?"
+)
+
+// RoomsByKey implements ports.RoomReader.
+func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total int, err error) {
+	if err := r.prepareList(); err != nil {
+		return nil, 0, err
+	}
+	last := len(q.Prefix) - 1
+	if last < 0 {
+		return nil, 0, nil
+	}
+	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
+	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
+		return nil, total, err
+	}
+	query := listKeys
+	if q.Backwards {
+		query = listKeysUp
+	}
+	var rooms []*room
+	err = r.conn.query(query, append(stretch, int64(q.Limit), int64(max(q.Offset, 0))), func(row row) error {
+		found := scanRoom(row)
+		rooms, out = append(rooms, found), append(out, domain.RoomSummary{Room: found.Room})
+		return nil
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	return out, total, r.addLastMessages(rooms, out)
+}
 
 // Rooms implements ports.RoomReader.
 func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
@@ -139,8 +181,13 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) 
 
 // paged ends a query for rooms r.
 func paged(query string, values []driver.Value, q domain.RoomQuery) (string, []driver.Value) {
-	if q.Type != "" {
-		query, values = query+ofType, append(values, string(q.Type))
+	switch {
+	case q.Type == domain.RoomChat:
+		query += onlyChats
+	case q.Type != "":
+		query, values = query+noChats+ofType, append(values, string(q.Type))
+	case q.User == "" || !q.Chats:
+		query += noChats
 	}
 	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
 }
@@ -176,6 +223,16 @@ func (r *reader) addLastMessages(rooms []*room, out []domain.RoomSummary) error 
 		out[at].LastMessage = &found[i]
 	}
 	return nil
+}
+
+// RemovedAt implements ports.LogReader.
+func (r *reader) RemovedAt(room domain.RoomID) (rev int64, err error) {
+	if err := r.source.ready(); err != nil {
+		return 0, err
+	}
+	_, err = r.conn.first("SELECT last_rev FROM rooms WHERE id = ? AND tenant = ? AND deleted IS NOT NULL", args(room[:], r.tenant),
+		func(row row) { rev = row.int(0) })
+	return rev, err
 }
 
 // maxPositions is how many rooms Positions answers for in one call.

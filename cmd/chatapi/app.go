@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/chatapi/chatapi/adapters/chats"
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
@@ -34,12 +35,14 @@ type app struct {
 	hints    *application.Hints
 	usage    *application.Usage
 	news     *application.Revocations
-	slots    *application.Slots // nil: one node alone
+	slots    *application.Slots
 	courier  *application.Courier
 	notices  *application.Notifications
 	runner   *application.Runner
 	upkeep   *application.Upkeep
 	sockets  *ws.Handler
+	leases   *application.Chats
+	chats    *chats.Handler
 	draining *drainFlag
 	public   publicHandler
 	operator operatorHandler
@@ -141,6 +144,10 @@ func newSocketConfig(cfg *Config) ws.Config {
 	return ws.Config{AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Dev: cfg.Dev}
 }
 
+func newChatsConfig(cfg *Config) chats.Config {
+	return chats.Config{AllowedOrigins: cfg.AllowedOrigins, TrustedProxies: cfg.TrustedProxies, Dev: cfg.Dev}
+}
+
 func newRESTConfig(cfg *Config) httpapi.Config {
 	return httpapi.Config{
 		Version: version(), AllowedOrigins: cfg.AllowedOrigins, Dev: cfg.Dev, TrustedProxies: cfg.TrustedProxies,
@@ -158,8 +165,8 @@ type (
 	adminHandler    struct{ http.Handler }
 )
 
-func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, missing missing, r *observe.Registry) publicHandler {
-	d.Draining, d.Missing, d.WebSocket, d.Docs = draining.set.Load, missing, sockets, web.Docs()
+func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, talks *chats.Handler, missing missing, r *observe.Registry) publicHandler {
+	d.Draining, d.Missing, d.WebSocket, d.Chats, d.Docs = draining.set.Load, missing, sockets, talks, web.Docs()
 	return publicHandler{observe.Requests(httpapi.New(d), r)}
 }
 

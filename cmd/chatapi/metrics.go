@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/chats"
 	"github.com/chatapi/chatapi/adapters/observe"
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/postgres"
@@ -27,10 +28,11 @@ func newAppender(store durableAppender, r *observe.Registry) *observe.Appender {
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
 func newAdmin(r *observe.Registry, own topologyMetrics, outbox ports.Outbox, fanout *application.Fanout, sockets *ws.Handler,
-	limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
+	talks *chats.Handler, limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
 	own(r)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
+	observe.Stats(r, talks.Stats, chatMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
 	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
@@ -250,4 +252,13 @@ var socketMetrics = []observe.Metric[ws.Stats]{
 
 func closes(code int) func(ws.Stats) float64 {
 	return func(s ws.Stats) float64 { return float64(s.Closes[code]) }
+}
+
+var chatMetrics = []observe.Metric[chats.Stats]{
+	gauge("chat_sockets_open", "Chat sockets open now.", func(s chats.Stats) float64 { return float64(s.Open) }),
+	counter("chat_sockets_accepted_total", "Upgrades of chat sockets.", func(s chats.Stats) float64 { return float64(s.Accepted) }),
+	counter("chat_sockets_refused_total", "Chat sockets that were told why not, and closed.",
+		func(s chats.Stats) float64 { return float64(s.Refused) }),
+	counter("chat_sockets_received_total", "Frames from clients of chats.", func(s chats.Stats) float64 { return float64(s.Received) }),
+	counter("chat_sockets_events_total", "Events written to chat sockets.", func(s chats.Stats) float64 { return float64(s.Events) }),
 }

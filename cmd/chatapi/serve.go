@@ -88,6 +88,8 @@ func (a *app) prepare(ctx context.Context) (demoKey string, err error) {
 // the fan-out last.
 func (a *app) startCore() (stop func()) {
 	sockets := a.start("sockets", a.sockets.Run)
+	chatSockets := a.start("chat sockets", a.chats.Run)
+	chats := a.start("chats", a.leases.Run)
 	presence := a.start("presence", a.presence.Run)
 	marks := a.start("delivery marks", a.delivery.Run)
 	hints := a.start("hints", a.hints.Run)
@@ -97,13 +99,12 @@ func (a *app) startCore() (stop func()) {
 	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
 	news := a.start("revocations", a.news.Run)
-	slots := func() {}
-	if a.slots != nil {
-		slots = a.start("slots", a.slots.Run)
-	}
+	slots := a.start("slots", a.slots.Run)
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
 		sockets()
+		chatSockets()
+		chats()
 		runner()
 		courier()
 		notices()
@@ -145,10 +146,18 @@ func (a *app) stop(l *listeners, stopCore func()) {
 	requestsDone := shutdown(ctx, a.log, l.public)
 	a.drainBots(ctx, patience/2)
 	a.delivery.Flush(ctx)
-	a.sockets.Drain(ctx, patience)
+	a.drainSockets(ctx, patience)
 	requestsDone()
 	shutdown(ctx, a.log, l.private...)()
 	stopCore()
+}
+
+// drainSockets ends the sockets of both kinds.
+func (a *app) drainSockets(ctx context.Context, patience time.Duration) {
+	var draining sync.WaitGroup
+	draining.Go(func() { a.sockets.Drain(ctx, patience) })
+	draining.Go(func() { a.chats.Drain(ctx, patience) })
+	draining.Wait()
 }
 
 // drainBots lets answers under way come to their end while there are sockets to see them.

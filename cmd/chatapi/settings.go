@@ -22,7 +22,7 @@ var settings = []setting{
 		set: address(func(c *Config) *string { return &c.ListenAddr })},
 	{name: "ADMIN_ADDR", value: "127.0.0.1:9080", help: "address of /metrics and /debug/pprof, or off",
 		set: addressOrOff(func(c *Config) *string { return &c.AdminAddr })},
-	{name: "DATABASE_DSN", value: defaultDSN, help: "the SQLite file, whose directory is made when missing; or postgres://user:password@host:5432/database", file: true,
+	{name: "DATABASE_DSN", value: defaultDSN, help: "the SQLite file, whose directory is made when missing; or a Postgres database, as postgres://user@host:5432/database", file: true,
 		set: setDSN},
 	{name: "REDIS_URL", help: "joins the nodes on one Postgres database; unset = one node, in which all is in process", file: true,
 		set: setRedis},

@@ -11,7 +11,6 @@ import (
 	"github.com/chatapi/chatapi/adapters/postgres"
 	"github.com/chatapi/chatapi/adapters/redis"
 	"github.com/chatapi/chatapi/adapters/sqlite"
-	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/ports"
 )
 
@@ -99,9 +98,6 @@ func openRedis(cfg *Config, epoch ports.EpochReader, log *slog.Logger) (*redis.C
 		}
 	}, nil
 }
-
-// noSlots is for one node alone, which counts what is on it.
-func noSlots() *application.Slots { return nil }
 
 func nothingMissing() missing { return func() []string { return nil } }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/wire"
 
+	"github.com/chatapi/chatapi/adapters/chats"
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/llm"
@@ -66,14 +67,14 @@ var (
 		wire.Bind(new(ports.Outbox), new(*postgres.Store)), wire.Bind(new(ports.Notifications), new(*postgres.Store)),
 	)
 	redisSet = wire.NewSet(
-		openRedis, missingRedis, newClusterMetrics, application.NewSlots,
+		openRedis, missingRedis, newClusterMetrics,
 		redis.NewBus, wire.Bind(new(ports.Bus), new(*redis.Bus)),
 		redis.NewPresence, wire.Bind(new(ports.Presence), new(*redis.Presence)),
 		redis.NewLimiter, wire.Bind(new(ports.Limiter), new(*redis.Limiter)),
 		redis.NewTickets, wire.Bind(new(ports.Tickets), new(*redis.Tickets)),
 	)
 	inprocSet = wire.NewSet(
-		noSlots, nothingMissing,
+		nothingMissing,
 		inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)),
 		inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)),
 		inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)),
@@ -93,15 +94,16 @@ var (
 	applicationSet = wire.NewSet(
 		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging,
 		application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints,
-		application.NewUsage, application.NewRevocations, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
+		application.NewUsage, application.NewRevocations, application.NewSlots, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier,
 		application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
-		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots,
+		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, application.NewChats,
 		wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CredentialCloser), new(*application.Fanout)),
 		wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
 	inboundSet = wire.NewSet(
 		wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)),
 		newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New,
+		newChatsConfig, wire.Struct(new(chats.Deps), "*"), chats.New,
 		newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)),
 		wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
 			"Notifications", "Subscriptions", "Bots", "Limits", "Prober", "IDs", "Logger", "Config"),

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"github.com/chatapi/chatapi/adapters/chats"
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/llm"
@@ -52,7 +53,7 @@ func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fun
 	presence := inproc.NewPresence()
 	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
 	usage := application.NewUsage(store, clock, log)
-	slots := noSlots()
+	slots := application.NewSlots(presence, iDs, log)
 	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, slots, identity, iDs, clock, log)
 	client, cleanup2, err := newOutbound(cfg, log)
 	if err != nil {
@@ -110,8 +111,20 @@ func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fun
 		Config:    config,
 	}
 	handler := ws.New(deps)
-	mainDrainFlag := &drainFlag{}
 	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	applicationChats := application.NewChats(store, rooms, messaging, fanout, identity, presence, slots, iDs, clock, log)
+	chatsConfig := newChatsConfig(cfg)
+	chatsDeps := chats.Deps{
+		Identity: identity,
+		Chats:    applicationChats,
+		Limits:   limits,
+		Clock:    clock,
+		IDs:      iDs,
+		Logger:   log,
+		Config:   chatsConfig,
+	}
+	chatsHandler := chats.New(chatsDeps)
+	mainDrainFlag := &drainFlag{}
 	users := application.NewUsers(store)
 	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
 	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
@@ -136,7 +149,7 @@ func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fun
 		Config:        httpapiConfig,
 	}
 	mainMissing := nothingMissing()
-	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, chatsHandler, mainMissing, registry)
 	mainMinter := &minter{
 		Tenancy: tenancy,
 		Keys:    store,
@@ -146,7 +159,7 @@ func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fun
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
 	mainTopologyMetrics := newSQLiteMetrics(store)
-	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, chatsHandler, limits, courier, runner, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
@@ -164,6 +177,8 @@ func newSQLiteApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fun
 		runner:   runner,
 		upkeep:   upkeep,
 		sockets:  handler,
+		leases:   applicationChats,
+		chats:    chatsHandler,
 		draining: mainDrainFlag,
 		public:   mainPublicHandler,
 		operator: mainOperatorHandler,
@@ -199,7 +214,7 @@ func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, f
 	presence := inproc.NewPresence()
 	applicationPresence := application.NewPresence(store, presence, bus, encoder, iDs, clock, log)
 	usage := application.NewUsage(store, clock, log)
-	slots := noSlots()
+	slots := application.NewSlots(presence, iDs, log)
 	fanout := newFanout(cfg, store, store, store, bus, encoder, delivery, applicationPresence, hints, usage, slots, identity, iDs, clock, log)
 	client, cleanup2, err := newOutbound(cfg, log)
 	if err != nil {
@@ -257,8 +272,20 @@ func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, f
 		Config:    config,
 	}
 	handler := ws.New(deps)
-	mainDrainFlag := &drainFlag{}
 	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	applicationChats := application.NewChats(store, rooms, messaging, fanout, identity, presence, slots, iDs, clock, log)
+	chatsConfig := newChatsConfig(cfg)
+	chatsDeps := chats.Deps{
+		Identity: identity,
+		Chats:    applicationChats,
+		Limits:   limits,
+		Clock:    clock,
+		IDs:      iDs,
+		Logger:   log,
+		Config:   chatsConfig,
+	}
+	chatsHandler := chats.New(chatsDeps)
+	mainDrainFlag := &drainFlag{}
 	users := application.NewUsers(store)
 	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
 	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
@@ -283,7 +310,7 @@ func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, f
 		Config:        httpapiConfig,
 	}
 	mainMissing := nothingMissing()
-	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, chatsHandler, mainMissing, registry)
 	mainMinter := &minter{
 		Tenancy: tenancy,
 		Keys:    store,
@@ -293,7 +320,7 @@ func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, f
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
 	mainTopologyMetrics := newPostgresMetrics(store)
-	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, chatsHandler, limits, courier, runner, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
@@ -311,6 +338,8 @@ func newPostgresApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, f
 		runner:   runner,
 		upkeep:   upkeep,
 		sockets:  handler,
+		leases:   applicationChats,
+		chats:    chatsHandler,
 		draining: mainDrainFlag,
 		public:   mainPublicHandler,
 		operator: mainOperatorHandler,
@@ -412,8 +441,20 @@ func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fu
 		Config:    config,
 	}
 	handler := ws.New(deps)
-	mainDrainFlag := &drainFlag{}
 	rooms := application.NewRooms(store, iDs, clock, upkeep)
+	applicationChats := application.NewChats(store, rooms, messaging, fanout, identity, presence, slots, iDs, clock, log)
+	chatsConfig := newChatsConfig(cfg)
+	chatsDeps := chats.Deps{
+		Identity: identity,
+		Chats:    applicationChats,
+		Limits:   limits,
+		Clock:    clock,
+		IDs:      iDs,
+		Logger:   log,
+		Config:   chatsConfig,
+	}
+	chatsHandler := chats.New(chatsDeps)
+	mainDrainFlag := &drainFlag{}
 	users := application.NewUsers(store)
 	deadLetters := application.NewDeadLetters(store, identity, iDs, clock, courier, hints, client)
 	subscriptions := application.NewSubscriptions(store, client, iDs, clock)
@@ -438,7 +479,7 @@ func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fu
 		Config:        httpapiConfig,
 	}
 	mainMissing := missingRedis(conn)
-	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, mainMissing, registry)
+	mainPublicHandler := newPublic(httpapiDeps, mainDrainFlag, handler, chatsHandler, mainMissing, registry)
 	mainMinter := &minter{
 		Tenancy: tenancy,
 		Keys:    store,
@@ -448,7 +489,7 @@ func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fu
 	}
 	mainOperatorHandler := newOperator(httpapiDeps, mainDrainFlag, mainMinter, store, store, tokens, tickets, sealer, iDs, clock)
 	mainTopologyMetrics := newClusterMetrics(store, conn, bus, limiter)
-	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, limits, courier, runner, client, log)
+	mainAdminHandler := newAdmin(registry, mainTopologyMetrics, store, fanout, handler, chatsHandler, limits, courier, runner, client, log)
 	mainApp := &app{
 		cfg:      cfg,
 		log:      log,
@@ -466,6 +507,8 @@ func newClusterApp(ctx context.Context, cfg *Config, log *slog.Logger) (*app, fu
 		runner:   runner,
 		upkeep:   upkeep,
 		sockets:  handler,
+		leases:   applicationChats,
+		chats:    chatsHandler,
 		draining: mainDrainFlag,
 		public:   mainPublicHandler,
 		operator: mainOperatorHandler,
@@ -490,10 +533,10 @@ var (
 		openPostgres, wire.Bind(new(durableAppender), new(*postgres.Store)), wire.Bind(new(ports.Store), new(*postgres.Store)), wire.Bind(new(ports.CommitLog), new(*postgres.Store)), wire.Bind(new(ports.Tenants), new(*postgres.Store)), wire.Bind(new(ports.TenantWriter), new(*postgres.Store)), wire.Bind(new(ports.Keys), new(*postgres.Store)), wire.Bind(new(ports.KeyWriter), new(*postgres.Store)), wire.Bind(new(ports.Prober), new(*postgres.Store)), wire.Bind(new(ports.EpochReader), new(*postgres.Store)), wire.Bind(new(ports.Proofs), new(*postgres.Store)), wire.Bind(new(ports.Purger), new(*postgres.Store)), wire.Bind(new(ports.Meters), new(*postgres.Store)), wire.Bind(new(ports.Outbox), new(*postgres.Store)), wire.Bind(new(ports.Notifications), new(*postgres.Store)),
 	)
 	redisSet = wire.NewSet(
-		openRedis, missingRedis, newClusterMetrics, application.NewSlots, redis.NewBus, wire.Bind(new(ports.Bus), new(*redis.Bus)), redis.NewPresence, wire.Bind(new(ports.Presence), new(*redis.Presence)), redis.NewLimiter, wire.Bind(new(ports.Limiter), new(*redis.Limiter)), redis.NewTickets, wire.Bind(new(ports.Tickets), new(*redis.Tickets)),
+		openRedis, missingRedis, newClusterMetrics, redis.NewBus, wire.Bind(new(ports.Bus), new(*redis.Bus)), redis.NewPresence, wire.Bind(new(ports.Presence), new(*redis.Presence)), redis.NewLimiter, wire.Bind(new(ports.Limiter), new(*redis.Limiter)), redis.NewTickets, wire.Bind(new(ports.Tickets), new(*redis.Tickets)),
 	)
 	inprocSet = wire.NewSet(
-		noSlots, nothingMissing, inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)),
+		nothingMissing, inproc.NewBus, wire.Bind(new(ports.Bus), new(*inproc.Bus)), inproc.NewPresence, wire.Bind(new(ports.Presence), new(*inproc.Presence)), inproc.NewLimiter, wire.Bind(new(ports.Limiter), new(*inproc.Limiter)), inproc.NewTickets, wire.Bind(new(ports.Tickets), new(*inproc.Tickets)),
 	)
 	secretsSet  = wire.NewSet(newSealer, wire.Bind(new(ports.Sealer), new(*secrets.Sealer)))
 	tokenSet    = wire.NewSet(token.New, wire.Bind(new(ports.Tokens), new(*token.Tokens)))
@@ -506,10 +549,10 @@ var (
 	observeSet = wire.NewSet(newRegistry, newAppender, wire.Bind(new(ports.Appender), new(*observe.Appender)), newAdmin)
 
 	applicationSet = wire.NewSet(
-		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, application.NewRevocations, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
-		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CredentialCloser), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
+		newIdentityConfig, application.NewIdentity, application.NewTenancy, application.NewRooms, application.NewMessaging, application.NewDelivery, application.NewUpkeep, application.NewUsers, application.NewPresence, application.NewHints, application.NewUsage, application.NewRevocations, application.NewSlots, newLimitsConfig, application.NewLimits, newCourierConfig, application.NewCourier, application.NewDeadLetters, application.NewNotifications, application.NewSubscriptions, newFanout,
+		newRunnerConfig, wire.Struct(new(application.RunnerDeps), "*"), application.NewRunner, application.NewBots, application.NewChats, wire.Bind(new(application.Sockets), new(*application.Fanout)), wire.Bind(new(application.CredentialCloser), new(*application.Fanout)), wire.Bind(new(application.CurrentTenants), new(*application.Identity)),
 	)
-	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
+	inboundSet = wire.NewSet(wire.Struct(new(ws.Encoder)), wire.Bind(new(ports.Encoder), new(ws.Encoder)), newSocketConfig, wire.Struct(new(ws.Deps), "*"), ws.New, newChatsConfig, wire.Struct(new(chats.Deps), "*"), chats.New, newRESTConfig, wire.Struct(new(httpapi.WebhookEncoder)), wire.Bind(new(ports.WebhookEncoder), new(httpapi.WebhookEncoder)), wire.Struct(new(httpapi.Deps), "Identity", "Messaging", "Rooms", "Users", "Presence", "Delivery", "Tenancy", "DeadLetters",
 		"Notifications", "Subscriptions", "Bots", "Limits", "Prober", "IDs", "Logger", "Config"), wire.Struct(new(drainFlag)), wire.Struct(new(minter), "*"), newPublic, newOperator,
 	)
 )

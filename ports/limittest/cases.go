@@ -105,6 +105,24 @@ func peekForetells(t *testing.T, b Backend) {
 	}
 }
 
+// byTheMinute: a hundred a minute is a call every 600 ms once the burst is spent.
+func byTheMinute(t *testing.T, b Backend) {
+	bucket := newBucket(t, b, "a", 100, 20)
+	bucket.oracle.rate.Per = time.Minute
+	bucket.drain()
+	for range 3 {
+		refused := bucket.peek("empty")
+		if refused.RetryAfter > 600*time.Millisecond {
+			t.Errorf("empty: %+v, want a call within 600 ms", refused)
+		}
+		b.Pass(refused.RetryAfter)
+		if a := bucket.take("told to come back now"); !a.OK {
+			t.Errorf("after a RetryAfter of %s: %+v", refused.RetryAfter, a)
+		}
+		bucket.take("one too many")
+	}
+}
+
 func unlimited(t *testing.T, b Backend) {
 	limiter := b.Node(t)
 	for range 1000 {

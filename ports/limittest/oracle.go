@@ -18,13 +18,13 @@ type oracle struct {
 	calls []span
 }
 
-// second is what one call owes; rate.PerSecond of it is paid back each nanosecond.
-const second = int64(time.Second)
+// call is what one call owes; rate.PerSecond of it is paid back each nanosecond.
+func (o *oracle) call() int64 { return int64(o.rate.Period()) }
 
 // owed is what the bucket lacks of being full at now: at least and at most, since the moments are not exactly known.
 func (o *oracle) owed(now span) (least, most int64) {
 	for i, c := range o.calls {
-		calls := int64(len(o.calls)-i) * second
+		calls := int64(len(o.calls)-i) * o.call()
 		perSecond := int64(o.rate.PerSecond)
 		least = max(least, calls-perSecond*int64(now.last.Sub(c.first)))
 		most = max(most, calls-perSecond*int64(now.first.Sub(c.last)))
@@ -32,7 +32,7 @@ func (o *oracle) owed(now span) (least, most int64) {
 	return least, most
 }
 
-func (o *oracle) size() int64 { return int64(o.rate.Burst) * second }
+func (o *oracle) size() int64 { return int64(o.rate.Burst) * o.call() }
 
 // wait is how long paying back takes, rounded up.
 func (o *oracle) wait(amount int64) time.Duration {
@@ -53,14 +53,14 @@ func (s span) rounding() time.Duration {
 func (o *oracle) check(t *testing.T, what string, a domain.Allowance, at span, took bool) {
 	t.Helper()
 	least, most := o.owed(at)
-	if a.OK && least > o.size()-second {
+	if a.OK && least > o.size()-o.call() {
 		t.Errorf("%s: allowed, and %d a second with a burst of %d are exceeded", what, o.rate.PerSecond, o.rate.Burst)
 	}
-	if !a.OK && most <= o.size()-second {
+	if !a.OK && most <= o.size()-o.call() {
 		t.Errorf("%s: refused, and it had the right", what)
 	}
 	if !a.OK {
-		low, high := o.wait(least+second-o.size()), o.wait(most+second-o.size())
+		low, high := o.wait(least+o.call()-o.size()), o.wait(most+o.call()-o.size())
 		between(t, what+": RetryAfter", a.RetryAfter, low-at.rounding(), high+at.rounding())
 	} else if a.RetryAfter != 0 {
 		t.Errorf("%s: allowed with RetryAfter %s", what, a.RetryAfter)
@@ -72,7 +72,7 @@ func (o *oracle) check(t *testing.T, what string, a domain.Allowance, at span, t
 	if a.Limit != o.rate.PerSecond {
 		t.Errorf("%s: Limit %d, want %d", what, a.Limit, o.rate.PerSecond)
 	}
-	low, high := (o.size()-most)/second, (o.size()-least)/second
+	low, high := (o.size()-most)/o.call(), (o.size()-least)/o.call()
 	if n := int64(a.Remaining); n < max(0, low) || n > high {
 		t.Errorf("%s: Remaining %d, want %d to %d", what, n, max(0, low), high)
 	}

@@ -34,6 +34,7 @@ var contracts = []struct {
 	{"TheBucketIsFullWhenItWasToldToBe", reset},
 	{"PeekTakesNothing", peekTakesNothing},
 	{"PeekSaysWhatTakeWould", peekForetells},
+	{"ARateCanBeOfALongerTimeThanASecond", byTheMinute},
 	{"AnUnlimitedRateLimitsNothing", unlimited},
 	{"AFasterRateIsInForceAtOnce", fasterRate},
 	{"ASlowerRateIsInForceAtOnce", slowerRate},

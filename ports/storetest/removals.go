@@ -1,6 +1,8 @@
 package storetest
 
 import (
+	"slices"
+
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -101,34 +103,41 @@ func notedDeviceLostNothing(f *fixture) {
 	equalList(f.t, "removals since", f.lost("bob", "tablet"), want)
 }
 
+// aUnitOfWork is how many changes the cases make in one.
+const aUnitOfWork = 250
+
 // removalsAreToldInParts gives bob more rooms than are told at once when they are lost.
 func removalsAreToldInParts(f *fixture) {
 	const rest = 3
-	var rooms []domain.Room
-	f.update(func(tx ports.Tx) error {
-		rooms = rooms[:0]
-		for range ports.MaxRemovals + rest {
-			room, err := tx.CreateRoom(f.newRoom(domain.RoomGroup, "bob"))
-			if err != nil {
-				return err
+	rooms := make([]domain.Room, ports.MaxRemovals+rest)
+	for part := range slices.Chunk(rooms, aUnitOfWork) {
+		f.update(func(tx ports.Tx) (err error) {
+			for i := range part {
+				if part[i], err = tx.CreateRoom(f.newRoom(domain.RoomGroup, "bob")); err != nil {
+					return err
+				}
 			}
-			rooms = append(rooms, room)
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	equal(f.t, "rooms", len(f.places("bob", "phone").Rooms), len(rooms))
 	f.confirm("bob", "phone")
-	want := make([]ports.Removal, len(rooms))
-	f.update(func(tx ports.Tx) error {
-		for i, room := range rooms {
-			left, err := tx.RemoveMember(room.ID, "bob", f.now())
-			if err != nil {
-				return err
+	var want []ports.Removal
+	for part := range slices.Chunk(rooms, aUnitOfWork) {
+		var lost []ports.Removal
+		f.update(func(tx ports.Tx) error {
+			lost = lost[:0]
+			for _, room := range part {
+				left, err := tx.RemoveMember(room.ID, "bob", f.now())
+				if err != nil {
+					return err
+				}
+				lost = append(lost, ports.Removal{Room: room.ID, LeftRev: left.LeftRev})
 			}
-			want[i] = ports.Removal{Room: room.ID, LeftRev: left.LeftRev}
-		}
-		return nil
-	})
+			return nil
+		})
+		want = append(want, lost...)
+	}
 	f.confirm("bob", "laptop")
 	equalList(f.t, "the removals told first", f.lost("bob", "phone"), want[:ports.MaxRemovals])
 	f.confirm("bob", "phone")

@@ -29,7 +29,7 @@ var removedRoomContracts = []contract{
 func aboutRooms() []trespass {
 	return slices.DeleteFunc(slices.Clone(trespasses), func(x trespass) bool {
 		return slices.Contains([]string{
-			"RoomByKey", "Rooms", "Places", "Positions", "Idempotency", "User", "RoomMates", "SmallRooms", "SawUsers",
+			"RoomByKey", "Rooms", "RoomsByKey", "Places", "Positions", "RemovedAt", "Idempotency", "User", "RoomMates", "SmallRooms", "SawUsers",
 			"DeadLetters", "TakeDeadLetter", "WaitingJobs", "Notification", "KnownNotifications", "Notices", "LastNotice", "Expand", "AddRecipient", "SettleNotice",
 			"Subscription", "Subscriptions", "RemoveSubscription", "Bot", "Bots", "UpdateBot", "RemoveBot", "OpenStream", "KeepStream",
 			"EndStream",
@@ -42,7 +42,13 @@ func removedRoomIsNotFound(f *fixture) {
 	kept := f.group("ann", "bob")
 	dm := f.roomByKey(to.unique)
 	at := f.now()
+	var last int64
 	f.update(func(tx ports.Tx) error {
+		stands, _, err := tx.Access(to.room, "")
+		if err != nil {
+			return err
+		}
+		last = stands.LastRev + 1
 		if err := errors.Join(tx.RemoveRoom(to.room, at), tx.RemoveRoom(dm.ID, at)); err != nil {
 			return err
 		}
@@ -54,7 +60,12 @@ func removedRoomIsNotFound(f *fixture) {
 			f.isNoRoom(tx, to)
 			return f.isInNoList(tx, kept.ID, to)
 		})
-		f.view(func(r ports.Reader) error { return f.isInNoList(r, kept.ID, to) })
+		f.view(func(r ports.Reader) error {
+			ended, err := r.RemovedAt(to.room)
+			stands, err2 := r.RemovedAt(kept.ID)
+			equal(f.t, "where the removed room ended, and the other", [2]int64{ended, stands}, [2]int64{last, 0})
+			return errors.Join(err, err2, f.isInNoList(r, kept.ID, to))
+		})
 		_, err := f.trySend(to.room, f.newSend("ann", domain.Draft{Content: "never"}), nil)
 		wantError(f.t, "Append to a removed room", err, domain.ErrRoomNotFound)
 		f.reopen()
@@ -71,6 +82,9 @@ func (f *fixture) isNoRoom(tx ports.Tx, to aim) {
 	}
 	_, err := tx.RoomByKey(to.unique)
 	wantError(f.t, "RoomByKey of a removed room", err, domain.ErrRoomNotFound)
+	rooms, total, err := tx.RoomsByKey(ports.KeyQuery{Prefix: to.unique, Limit: page})
+	wantError(f.t, "RoomsByKey of a removed room", err, nil)
+	equal(f.t, "removed rooms by their key", len(rooms)+total, 0)
 }
 
 // isInNoList reads the lists of ann and bob, who have one other room.

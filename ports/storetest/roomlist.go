@@ -1,9 +1,11 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 )
 
 var roomListContracts = []contract{
@@ -14,6 +16,8 @@ var roomListContracts = []contract{
 	{"a list shows each room whole with its last message", listShowsWholeRooms},
 	{"a user's list has the rooms the user is in, the backend's has all", listIsTheUsers},
 	{"a list can be of one type", listOfOneType},
+	{"chats are listed only when asked for", listWithoutChats},
+	{"rooms are listed and counted by what their unique keys begin with", listByKey},
 	{"open channels are those the user may join and is not in", openChannels},
 	{"a list tells the user's highest delivered seq, or a device's own", listTellsLastAck},
 }
@@ -56,6 +60,70 @@ func activityFollowsTheClock(f *fixture) {
 	check("after its next message", a.ID, b.ID)
 	f.send(b.ID, "ann", "x")
 	check("after one elsewhere", b.ID, a.ID)
+}
+
+func listWithoutChats(f *fixture) {
+	group, chat := f.group("ann"), f.chat("ann", 1)
+	for _, user := range []domain.UserID{"ann", ""} {
+		equal(f.t, "rooms", roomIDs(f.rooms(domain.RoomQuery{User: user})), []domain.RoomID{group.ID})
+		equal(f.t, "groups", roomIDs(f.rooms(domain.RoomQuery{User: user, Type: domain.RoomGroup})), []domain.RoomID{group.ID})
+		equal(f.t, "chats alone", roomIDs(f.rooms(domain.RoomQuery{User: user, Type: domain.RoomChat})), []domain.RoomID{chat.ID})
+	}
+	equal(f.t, "chats too", roomIDs(f.rooms(domain.RoomQuery{User: "ann", Chats: true})), []domain.RoomID{chat.ID, group.ID})
+}
+
+// chat stores a chat of a user's, whose key ends in n.
+func (f *fixture) chat(owner domain.UserID, n int) domain.Room {
+	f.t.Helper()
+	room, members := f.newRoom(domain.RoomChat, owner)
+	room.UniqueKey = domain.ChatKeys(owner) + fmt.Sprintf("%04d", n)
+	return f.create(room, members)
+}
+
+func listByKey(f *fixture) {
+	theirs := f.newTenant("second")
+	theirs.chat("ann", 1)
+	for _, other := range []domain.UserID{"an", "anna", "ann:", "Ann", "\U0010FFFF"} {
+		f.chat(other, 1)
+	}
+	third, first, second := f.chat("ann", 3), f.chat("ann", 1), f.chat("ann", 2)
+	f.group("ann")
+	f.send(second.ID, "ann", "hello")
+	last := f.send(second.ID, "ann", "again")
+	want := []domain.RoomSummary{{Room: first}, {Room: f.rooms(domain.RoomQuery{User: "ann", Type: domain.RoomChat})[0].Room, LastMessage: &last}, {Room: third}}
+	page := func(q ports.KeyQuery) (rooms []domain.RoomSummary, total int) {
+		f.t.Helper()
+		q.Prefix = domain.ChatKeys("ann")
+		f.view(func(r ports.Reader) (err error) {
+			rooms, total, err = r.RoomsByKey(q)
+			return err
+		})
+		return rooms, total
+	}
+	check := func(what string, q ports.KeyQuery, want []domain.RoomSummary, wantTotal int) {
+		f.t.Helper()
+		got, total := page(q)
+		equalList(f.t, what, got, want)
+		equal(f.t, what+": the total", total, wantTotal)
+	}
+	for range 2 {
+		check("forwards", ports.KeyQuery{Limit: 9}, want, 3)
+		check("backwards", ports.KeyQuery{Limit: 9, Backwards: true}, []domain.RoomSummary{want[2], want[1], want[0]}, 3)
+		check("a page", ports.KeyQuery{Offset: 1, Limit: 1}, want[1:2], 3)
+		check("a page backwards", ports.KeyQuery{Offset: 2, Limit: 5, Backwards: true}, want[:1], 3)
+		check("behind the end", ports.KeyQuery{Offset: 3, Limit: 5}, nil, 3)
+		check("no page", ports.KeyQuery{}, nil, 3)
+		f.reopen()
+	}
+	f.update(func(tx ports.Tx) error {
+		if err := tx.RemoveRoom(first.ID, f.now()); err != nil {
+			return err
+		}
+		rooms, total, err := tx.RoomsByKey(ports.KeyQuery{Prefix: domain.ChatKeys("ann"), Limit: 9})
+		equal(f.t, "within the removal", []int{len(rooms), total}, []int{2, 2})
+		return err
+	})
+	check("after a removal", ports.KeyQuery{Limit: 9}, want[1:], 2)
 }
 
 func tiesAreNewestFirst(f *fixture) {

@@ -30,7 +30,7 @@ func fullConfig() domain.TenantConfig {
 		RateLimit: ptr(0), MaxMessageSize: ptr(49152), AllowedOrigins: []string{"https://a.example", "http://b:8080"},
 		AllowBrowserKeys: ptr(false), UserTopics: []string{"topic ✓", "it's \"quoted\" 100%"},
 		WebhookURL: ptr("https://hooks.example/x?y=1&z=<2>"), WebhookSecret: ptr("c2VhbGVk"), OnWebhookError: ptr("skip"),
-		RetryLimit: ptr(7), ChatBotID: ptr(""), ChatLimits: []byte(`{"a":{"b":[1,2,null]}}`),
+		RetryLimit: ptr(7), ChatBotID: ptr(""), ChatLimits: &domain.ChatLimits{RequestsPerMinute: ptr(0), Sockets: ptr(3)},
 	}
 }
 

@@ -55,6 +55,10 @@ var trespasses = []trespass{
 	{"Rooms", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.Rooms(domain.RoomQuery{User: to.user, Limit: page})
 	}, true},
+	{"RoomsByKey", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
+		rooms, total, err := tx.RoomsByKey(ports.KeyQuery{Prefix: to.unique, Limit: page})
+		return []any{rooms, total}, err
+	}, true},
 	{"Members", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Members(to.room, 0, page) }, true},
 	{"Member", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.Member(to.room, to.user) }, false},
 	{"Succession", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
@@ -69,6 +73,7 @@ var trespasses = []trespass{
 		return tx.Events(ports.EventQuery{Room: to.room, Limit: page})
 	}, true},
 	{"SeqAt", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.SeqAt(to.room, 3) }, true},
+	{"RemovedAt", func(_ *fixture, tx ports.Tx, to aim) (any, error) { return tx.RemovedAt(to.room) }, true},
 	{"Positions", func(_ *fixture, tx ports.Tx, to aim) (any, error) {
 		return tx.Positions([]domain.RoomID{to.room})
 	}, true},

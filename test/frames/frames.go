@@ -21,7 +21,9 @@ import (
 type Spec struct {
 	FromServer map[string]*jsonschema.Schema // by type
 	FromClient map[string]*jsonschema.Schema
-	Examples   map[string][]any // of every message
+	ChatEvents map[string]*jsonschema.Schema // of /ws/chat, by event_type
+	ToChat     map[string]*jsonschema.Schema // what its clients send, by the message's name
+	Examples   map[string][]any              // of every message
 }
 
 // Load reads the document at the first call. What is wrong with the document itself is the error.
@@ -50,6 +52,23 @@ var Load = sync.OnceValues(func() (*Spec, error) {
 	return doc.compile(compiler)
 })
 
+// CheckChat is Check for a frame of a client of /ws/chat, which is a message unless it is a ping.
+func CheckChat(raw []byte) error {
+	spec, err := Load()
+	if err != nil {
+		return err
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	name := "message"
+	if frame, _ := value.(map[string]any); frame["type"] == "ping" {
+		name = "ping"
+	}
+	return spec.ToChat[name].Validate(value)
+}
+
 // Check says what is wrong with a frame of the server's: a type or a field that is not documented, or a value that the
 // document does not allow.
 func Check(raw []byte) error {
@@ -62,7 +81,11 @@ func Check(raw []byte) error {
 	if slot.Load() == hash {
 		return nil
 	}
-	if err := check(spec.FromServer, raw); err != nil {
+	schemas, name := spec.FromServer, "type"
+	if bytes.HasPrefix(raw, []byte(`{"event_type":`)) {
+		schemas, name = spec.ChatEvents, "event_type"
+	}
+	if err := check(schemas, name, raw); err != nil {
 		return err
 	}
 	slot.Store(hash)
@@ -82,16 +105,16 @@ func CheckCommand(raw []byte) error {
 	if err != nil {
 		return err
 	}
-	return check(spec.FromClient, raw)
+	return check(spec.FromClient, "type", raw)
 }
 
-func check(schemas map[string]*jsonschema.Schema, raw []byte) error {
+func check(schemas map[string]*jsonschema.Schema, name string, raw []byte) error {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return fmt.Errorf("a frame that is no JSON: %w: %.300s", err, raw)
 	}
 	frame, _ := value.(map[string]any)
-	kind, _ := frame["type"].(string)
+	kind, _ := frame[name].(string)
 	schema := schemas[kind]
 	if schema == nil {
 		return fmt.Errorf("frames of type %q are not documented: %.300s", kind, raw)
@@ -130,10 +153,18 @@ type message struct {
 
 // compile follows the operations to their messages and compiles the schemas of those.
 func (d *document) compile(compiler *jsonschema.Compiler) (*Spec, error) {
-	spec := &Spec{FromServer: map[string]*jsonschema.Schema{}, FromClient: map[string]*jsonschema.Schema{}, Examples: map[string][]any{}}
-	for _, operation := range d.Operations {
+	spec := &Spec{
+		FromServer: map[string]*jsonschema.Schema{}, FromClient: map[string]*jsonschema.Schema{}, Examples: map[string][]any{},
+		ChatEvents: map[string]*jsonschema.Schema{}, ToChat: map[string]*jsonschema.Schema{},
+	}
+	for name, operation := range d.Operations {
 		schemas := spec.FromServer
-		if operation.Action == "receive" {
+		switch receives := operation.Action == "receive"; {
+		case strings.Contains(name, "Chat") && receives:
+			schemas = spec.ToChat
+		case strings.Contains(name, "Chat"):
+			schemas = spec.ChatEvents
+		case receives:
 			schemas = spec.FromClient
 		}
 		for _, r := range operation.Messages {
@@ -141,7 +172,7 @@ func (d *document) compile(compiler *jsonschema.Compiler) (*Spec, error) {
 			if err != nil {
 				return nil, err
 			}
-			if schemas[name], err = compiler.Compile("asyncapi.json" + m.Payload.Ref); err != nil {
+			if schemas[strings.TrimPrefix(name, "chat.")], err = compiler.Compile("asyncapi.json" + m.Payload.Ref); err != nil {
 				return nil, err
 			}
 			for _, example := range m.Examples {
@@ -149,7 +180,7 @@ func (d *document) compile(compiler *jsonschema.Compiler) (*Spec, error) {
 			}
 		}
 	}
-	if got, want := len(spec.FromServer)+len(spec.FromClient), len(d.Components.Messages); got != want {
+	if got, want := len(spec.FromServer)+len(spec.FromClient)+len(spec.ChatEvents)+len(spec.ToChat), len(d.Components.Messages); got != want {
 		return nil, fmt.Errorf("the operations have %d messages, the components %d", got, want)
 	}
 	return spec, nil

@@ -2,6 +2,7 @@ package frames_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -25,6 +26,42 @@ func TestEveryMessageHasExamplesThatAreRight(t *testing.T) {
 	}
 	for name := range spec.FromClient {
 		checkExamples(t, spec, name, frames.CheckCommand)
+	}
+	for name := range spec.ToChat {
+		for _, example := range spec.Examples["chat."+name] {
+			raw, err := json.Marshal(example)
+			if err = errors.Join(err, frames.CheckChat(raw)); err != nil {
+				t.Errorf("example of %s: %v", name, err)
+			}
+		}
+	}
+	for kind := range spec.ChatEvents {
+		name := kind
+		if kind == "error" {
+			name = "chat.error"
+		}
+		if len(spec.Examples[name]) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		for _, example := range spec.Examples[name] {
+			wantEvent(t, kind, example.(map[string]any))
+		}
+	}
+}
+
+// wantEvent checks an event of a chat, with its name first as the server has it.
+func wantEvent(t *testing.T, kind string, event map[string]any) {
+	t.Helper()
+	if event["event_type"] != kind {
+		t.Errorf("example of %s: %v", kind, event)
+	}
+	delete(event, "event_type")
+	raw, err := json.Marshal(event)
+	if err == nil {
+		err = frames.Check(append([]byte(`{"event_type":"`+kind+`",`), raw[1:]...))
+	}
+	if err != nil {
+		t.Errorf("example of %s: %v", kind, err)
 	}
 }
 

@@ -24,7 +24,10 @@ import (
 // Answers that are no REST are not checked: those of /ws and of the pages below /docs.
 func CheckAnswer(r *http.Request, status int, header http.Header, body []byte) error {
 	path := strings.TrimPrefix(r.URL.EscapedPath(), "/v1")
-	if path == "/ws" || path == "/docs" || strings.HasPrefix(path, "/docs/") {
+	if isChats(path) {
+		path = strings.TrimSuffix(path, "/")
+	}
+	if path == "/ws" || path == "/ws/chat" || path == "/docs" || strings.HasPrefix(path, "/docs/") {
 		return nil
 	}
 	s, err := loadSpec()
@@ -52,6 +55,7 @@ func CheckAnswer(r *http.Request, status int, header http.Header, body []byte) e
 type spec struct {
 	operations []operation
 	noRoute    map[int]answer // of paths and methods that do not exist, and of preflights
+	noChat     map[int]answer // the same of the chats API
 }
 
 type operation struct {
@@ -108,10 +112,19 @@ func (s *spec) find(r *http.Request, path string, status int) (answer, error) {
 		}
 		return answer{}, errors.New("the status is not documented")
 	}
-	if a, ok := s.noRoute[status]; ok {
+	missing := s.noRoute
+	if isChats(path) {
+		missing = s.noChat
+	}
+	if a, ok := missing[status]; ok {
 		return a, nil
 	}
 	return answer{}, errors.New("there is no such operation")
+}
+
+func isChats(path string) bool {
+	rest, ok := strings.CutPrefix(path, "/api/v1/chats")
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 func (o operation) matches(path []string) bool {
@@ -259,7 +272,7 @@ type loader struct {
 }
 
 func (l loader) load() (*spec, error) {
-	s := &spec{noRoute: map[int]answer{}}
+	s := &spec{noRoute: map[int]answer{}, noChat: map[int]answer{}}
 	for path, item := range l.doc["paths"].(map[string]any) {
 		for method := range item.(map[string]any) {
 			if method == "parameters" {
@@ -279,7 +292,13 @@ func (l loader) load() (*spec, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.noRoute[status] = a
+		s.noRoute[status], s.noChat[status] = a, a
+		if status == http.StatusNoContent {
+			continue
+		}
+		if s.noChat[status], err = l.answer("/components/responses/Chat" + name); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }

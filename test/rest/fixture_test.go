@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/chats"
 	"github.com/chatapi/chatapi/adapters/httpapi"
 	"github.com/chatapi/chatapi/adapters/llm"
 	"github.com/chatapi/chatapi/adapters/outbound"
@@ -107,19 +108,27 @@ func (f *fixture) wire(log *slog.Logger) httpapi.Deps {
 			Keys: map[string]application.OperatorKey{"LENT_KEY": {Origin: "https://llm.example.com", Key: ports.NewSecret(lentKey)}},
 		},
 	})
+	messaging, rooms := application.NewMessaging(store, store, identity, ids, clock, f.courier, runner), application.NewRooms(store, ids, clock, upkeep)
+	delivery, presence := application.NewDelivery(store, hints, clock, log), application.NewPresence(store, f.online, bus, frames, ids, clock, log)
+	fanout := application.NewFanout(store, store, bus, frames, delivery, presence, hints, usage, identity, ids, clock, log, application.FanoutConfig{})
+	limits := application.NewLimits(on.limiter, identity, usage, application.LimitsConfig{PerSecond: defaultRate})
+	talks := application.NewChats(store, rooms, messaging, fanout, identity, f.online, application.NewSlots(f.online, ids, log), ids, clock, log)
 	return httpapi.Deps{
+		Chats: chats.New(chats.Deps{
+			Identity: identity, Chats: talks, Limits: limits, Clock: clock, IDs: ids, Logger: log,
+		}),
 		Identity:      identity,
-		Messaging:     application.NewMessaging(store, store, identity, ids, clock, f.courier, runner),
-		Rooms:         application.NewRooms(store, ids, clock, upkeep),
-		Delivery:      application.NewDelivery(store, hints, clock, log),
+		Messaging:     messaging,
+		Rooms:         rooms,
+		Delivery:      delivery,
 		Users:         application.NewUsers(store),
-		Presence:      application.NewPresence(store, f.online, bus, frames, ids, clock, log),
+		Presence:      presence,
 		Tenancy:       tenancy,
 		DeadLetters:   application.NewDeadLetters(store, identity, ids, clock, f.courier, hints, places),
 		Notifications: application.NewNotifications(store, store, ids, clock, f.courier, log),
 		Subscriptions: application.NewSubscriptions(store, places, ids, clock),
 		Bots:          application.NewBots(store, places, sealer, ids, clock, runner),
-		Limits:        application.NewLimits(on.limiter, identity, usage, application.LimitsConfig{PerSecond: defaultRate}),
+		Limits:        limits,
 		Prober:        store,
 		IDs:           ids,
 		Logger:        log,

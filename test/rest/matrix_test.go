@@ -54,6 +54,12 @@ var calls = map[string][]call{
 	"PATCH /bots/{bot_id}":  {{body: `{"model":"another"}`, want: 403, backend: 200}},
 	"DELETE /bots/{bot_id}": {{want: 403, backend: 204}},
 
+	"POST /api/v1/chats":                   {{body: `{"user_id":"{user_id}"}`, user: "bob", want: 201}},
+	"GET /api/v1/chats/user/{user_id}":     {{user: "bob", want: 200}},
+	"GET /api/v1/chats/{chat_id}":          {{want: 200}},
+	"DELETE /api/v1/chats/{chat_id}":       {{want: 200}},
+	"GET /api/v1/chats/{chat_id}/messages": {{want: 200}},
+
 	"POST /notify": {
 		{body: `{"topic":"t","payload":{},"targets":{"user_ids":["bob","{user_ids}"],"room_id":"{room_id}","topic_subscribers":true}}`, want: 403, backend: 202},
 	},
@@ -82,13 +88,13 @@ var calls = map[string][]call{
 var kinds = map[string]string{
 	"room_id": "room", "message_id": "message", "reply_to": "message", "user_id": "user", "user_ids": "user", "members": "user",
 	"tenant_id": "tenant", "key_id": "key", "kid": "kid", "id": "letter", "subscription_id": "subscription",
-	"bot_id": "bot", "assignee": "user",
+	"bot_id": "bot", "assignee": "user", "chat_id": "chat",
 
 	"limit": "", "offset": "", "type": "", "scope": "", "device_id": "", "if_exists": "", "after_seq": "", "before_seq": "",
 	"after_rev": "", "name": "", "metadata": "", "role": "", "content": "", "meta": "", "client_id": "", "seq": "", "avatar_url": "",
 	"config": "", "topic": "", "payload": "", "topic_subscribers": "", "endpoint": "", "mode": "", "provider": "", "llm_base_url": "",
 	"model": "", "llm_api_key": "", "llm_api_key_env": "", "webhook_url": "", "system_prompt": "", "context_messages": "",
-	"max_output_tokens": "", "temperature": "",
+	"max_output_tokens": "", "temperature": "", "title": "", "order": "",
 }
 
 type call struct {
@@ -233,6 +239,7 @@ type wall struct {
 	stranger client            // its user, who sees all of it
 	backdoor client            // its backend
 	before   string
+	bobChats bool // bob has a chat
 }
 
 func newWall(t *testing.T) *wall {
@@ -252,8 +259,15 @@ func newWall(t *testing.T) *wall {
 	}
 	w.other, w.backdoor = other, w.anonymous().with("X-API-Key", key)
 	w.foreign["bot"] = w.backdoor.newBot("Spy")
+	w.foreign["chat"] = w.backdoor.newChat("victor")
 	w.before = w.foreignState()
 	return w
+}
+
+// newChat makes a chat of a user's and returns its id.
+func (c client) newChat(user string) string {
+	c.f.t.Helper()
+	return c.post("/api/v1/chats", `{"user_id":"`+user+`"}`).want(http.StatusCreated).object()["id"].(string)
 }
 
 // keysOf makes a key of each kind.
@@ -276,6 +290,7 @@ func (w *wall) foreignState() string {
 	seen.Write(w.backdoor.get("/admin/dead-letters").want(http.StatusOK).body)
 	seen.Write(w.backdoor.get("/subscriptions").want(http.StatusOK).body)
 	seen.Write(w.backdoor.get("/bots").want(http.StatusOK).body)
+	seen.Write(w.backdoor.get("/api/v1/chats/" + w.foreign["chat"]).want(http.StatusOK).body)
 	return seen.String()
 }
 
@@ -344,6 +359,13 @@ func (w *wall) own(c caller, needed []string) map[string]string {
 	if needs("bot") {
 		ids["bot"] = w.backend().newBot("Own")
 	}
+	if needs("chat") {
+		ids["chat"] = w.backend().newChat("alice")
+	}
+	if needs("user") && !w.bobChats {
+		w.backend().newChat("bob")
+		w.bobChats = true
+	}
 	if needs("letter") {
 		w.operator().patch("/admin/tenants/"+ids["tenant"], `{"config":{"webhook_url":"https://example.com/hook"}}`).want(http.StatusOK)
 		ids["letter"] = w.newLetter(ids["tenant"], random["room"], random["message"], "bob")
@@ -358,11 +380,11 @@ var (
 	random = map[string]string{
 		"room": "room_" + randomUUID, "message": "msg_" + randomUUID, "user": "nobody", "tenant": "tenant_" + randomUUID,
 		"key": "key_" + randomUUID, "kid": "kid_AAAAAAAAAAAAAAAAAAAAAA", "letter": "dead_" + randomUUID,
-		"subscription": "sub_" + randomUUID, "bot": "bot_" + randomUUID,
+		"subscription": "sub_" + randomUUID, "bot": "bot_" + randomUUID, "chat": randomUUID,
 	}
 	malformed = map[string]string{
 		"room": "room_%00zz", "message": "MSG_zz", "tenant": "zz.zz", "key": "key_zz", "kid": "kid_%FFzz", "letter": "DEAD_%00zz",
-		"subscription": "SUB_%00zz", "bot": "BOT_%00zz",
+		"subscription": "SUB_%00zz", "bot": "BOT_%00zz", "chat": "%00zz",
 	}
 )
 
@@ -371,8 +393,11 @@ func (w *wall) hold(who string, c caller, method, path string, how call) {
 	w.t.Helper()
 	names := places(how.template(path))
 	w.call(c, method, path, how, w.own(c, names), names, nil).want(c.want)
-	enveloped := caller{c.with("X-Response-Envelope", "true"), c.want, c.operator}
-	w.call(enveloped, method, "/v1"+path, how, w.own(c, names), names, nil).want(c.want)
+	again := c
+	if !strings.HasPrefix(path, "/api/v1/chats") { // which has no envelopes
+		again.client = c.with("X-Response-Envelope", "true")
+	}
+	w.call(again, method, "/v1"+path, how, w.own(c, names), names, nil).want(c.want)
 	turns := [][]string{}
 	for _, name := range names {
 		turns = append(turns, []string{name})

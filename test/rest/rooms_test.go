@@ -203,7 +203,7 @@ func TestListParametersOutOfRangeAreRefused(t *testing.T) {
 	room := f.newRoom("alice")
 	for query, field := range map[string]string{
 		"/rooms?limit=0": "limit", "/rooms?limit=101": "limit", "/rooms?limit=1&limit=100": "limit", "/rooms?limit=abc": "limit",
-		"/rooms?limit=": "limit", "/rooms?offset=-1": "offset", "/rooms?offset=9223372036854775807": "offset", "/rooms?type=chat": "type",
+		"/rooms?limit=": "limit", "/rooms?offset=-1": "offset", "/rooms?offset=9223372036854775807": "offset", "/rooms?type=chats": "type",
 		"/rooms?scope=all": "scope", "/rooms?device_id=a%20b": "device_id", "/rooms?limit=%zz": "",
 		"/rooms/" + room + "/members?limit=1e1":                   "limit",
 		"/rooms/" + room + "/members?offset=x":                    "offset",
