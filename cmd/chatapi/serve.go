@@ -33,8 +33,15 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 	if err != nil {
 		return err
 	}
-	failed := a.serve(ctx, c.out, restoreSignals)
+	var forced *time.Timer
+	failed := a.serve(ctx, c.out, func() {
+		restoreSignals()
+		forced = a.forceExitLater()
+	})
 	closeStore()
+	if forced != nil {
+		forced.Stop() // all is done in time
+	}
 	if failed == nil {
 		log.Info("stopped")
 	}
@@ -42,7 +49,7 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 }
 
 // serve starts what newApp has joined, waits for the signal or a failure, and stops it again, all but the store.
-func (a *app) serve(ctx context.Context, out io.Writer, restoreSignals func()) error {
+func (a *app) serve(ctx context.Context, out io.Writer, stopping func()) error {
 	demo, err := a.prepare(ctx)
 	if err != nil {
 		return err
@@ -62,8 +69,7 @@ func (a *app) serve(ctx context.Context, out io.Writer, restoreSignals func()) e
 	case err = <-failed:
 	}
 	// From here on a second signal has its ordinary effect: the process ends at once. Nothing acknowledged is lost by it.
-	restoreSignals()
-	a.forceExitLater()
+	stopping()
 	a.stop(l, stopCore)
 	return err
 }
@@ -169,8 +175,8 @@ func (a *app) drainBots(ctx context.Context, patience time.Duration) {
 
 // forceExitLater ends the process when stopping, the store included, takes longer than was allowed. Everything
 // acknowledged is on disk by then.
-func (a *app) forceExitLater() {
-	time.AfterFunc(a.cfg.ShutdownDrainTimeout, func() {
+func (a *app) forceExitLater() *time.Timer {
+	return time.AfterFunc(a.cfg.ShutdownDrainTimeout, func() {
 		a.log.Error("not stopped within SHUTDOWN_DRAIN_TIMEOUT", "timeout", a.cfg.ShutdownDrainTimeout.String())
 		os.Exit(1)
 	})
