@@ -29,8 +29,6 @@ type source interface {
 	user(domain.UserID) (int64, error)
 	// access is room and the membership of the user, nil when there never was one. The result is shared: read only.
 	access(domain.RoomID, domain.UserID) (*room, *domain.Member, error)
-	// name is the user of a number.
-	name(number int64) (domain.UserID, error)
 }
 
 // errDone is a use of a Reader or Tx after its closure has returned.

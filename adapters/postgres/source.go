@@ -78,11 +78,3 @@ func (t *tx) user(id domain.UserID) (int64, error) {
 	}
 	return number, err
 }
-
-// name reads the shared memory but does not add to it: this transaction may yet be rolled back.
-func (t *tx) name(number int64) (domain.UserID, error) {
-	if id, ok := t.store.names.get(number); ok {
-		return id, nil
-	}
-	return findName(t.conn, t.tenant, number)
-}

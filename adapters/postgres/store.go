@@ -30,7 +30,6 @@ type Store struct {
 	claim     *claim
 	steady    *steady
 	dispatch  *dispatcher
-	names     *names
 	counts    *sqlrows.Counts
 	departing departing
 	appends   *batcher
@@ -76,7 +75,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if _, err := cfg.parse(); err != nil {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, log: cfg.Logger, names: newNames(), counts: sqlrows.NewCounts(countedMembers)}
+	s := &Store{cfg: cfg, log: cfg.Logger, counts: sqlrows.NewCounts(countedMembers)}
 	if err := s.start(ctx); err != nil {
 		s.end()
 		return nil, fmt.Errorf("open the store: %w", err)

@@ -13,9 +13,8 @@ import (
 // view is the source of one snapshot.
 type view struct {
 	reader
-	names *names
-	last  *room // the latest room found: the next question is usually about it
-	done  bool
+	last *room // the latest room found: the next question is usually about it
+	done bool
 }
 
 var _ source = (*view)(nil)
@@ -30,7 +29,7 @@ func (s *Store) View(ctx context.Context, tenant domain.TenantID, fn func(ports.
 		s.leave()
 		return s.translateStatement(err)
 	}
-	v := &view{names: s.names}
+	v := &view{}
 	v.reader = reader{conn: working(c), source: v, tenant: number, tenantID: tenant, counts: s.counts}
 	defer func() {
 		v.done = true
@@ -126,16 +125,4 @@ func (v *view) access(id domain.RoomID, user domain.UserID) (*room, *domain.Memb
 	}
 	v.last = found
 	return found, member, nil
-}
-
-// name keeps what a snapshot shows: it is committed, and a number is never given to another user.
-func (v *view) name(number int64) (domain.UserID, error) {
-	if id, ok := v.names.get(number); ok {
-		return id, nil
-	}
-	id, err := findName(v.conn, v.tenant, number)
-	if err == nil {
-		v.names.add(number, id)
-	}
-	return id, err
 }
