@@ -89,24 +89,56 @@ func (b *bench) ingestREST(tenant *harness.Tenant, senders int) error {
 	if err != nil {
 		return err
 	}
-	r, err := b.load(tenant, w, senders, func(i int) error {
+	r, err := b.sendOverREST(tenant, w, senders, func(i int) string { return rooms[i] })
+	if err != nil {
+		return err
+	}
+	b.reportIngest(fmt.Sprintf("W1 REST, %d senders", senders), [4]float64{}, w, r)
+	return nil
+}
+
+// sendOverREST measures closed-loop senders s0, s1, … each in its room.
+func (b *bench) sendOverREST(tenant *harness.Tenant, w *window, senders int, room func(i int) string) (result, error) {
+	return b.load(tenant, w, senders, func(i int) error {
 		conn, err := dialHTTP(tenant.Server())
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
 		body := fmt.Sprintf(`{"content":%q}`, content())
-		post := request(tenant, fmt.Sprintf("s%d", i), "POST", "/rooms/"+rooms[i]+"/messages", body)
+		post := request(tenant, fmt.Sprintf("s%d", i), "POST", "/rooms/"+room(i)+"/messages", body)
 		return conn.post(post, w.stopped.Load, func(took time.Duration) {
 			w.sent.add(i)
 			w.record(i, took)
 		})
 	})
-	if err != nil {
-		return err
-	}
-	b.reportIngest(fmt.Sprintf("W1 REST, %d senders", senders), [4]float64{}, w, r)
-	return nil
+}
+
+// hotRoom is closed-loop senders over REST who are all members of one room, with nobody on a socket: what the lock of one
+// room lets through.
+func (b *bench) hotRoom() error {
+	return b.with(func(tenant *harness.Tenant) error {
+		const senders = 64
+		members := make([]string, senders)
+		for i := range members {
+			members[i] = fmt.Sprintf("s%d", i)
+		}
+		room, err := tenant.Backend().CreateRoom("group", members...)
+		if err != nil {
+			return err
+		}
+		w := newWindow()
+		r, err := b.sendOverREST(tenant, w, senders, func(int) string { return room.RoomID })
+		if err != nil {
+			return err
+		}
+		at := fmt.Sprintf("hot room, REST, %d senders", senders)
+		b.report.high(at, "stored", r.sent/r.seconds, "msg/s", 0)
+		b.report.high(at, "stored, in bare fdatasyncs", r.sent/r.seconds/b.syncFloor, "floors", 0)
+		b.report.low(at, "CPU", r.cpu/r.sent*1000, "s/1k msg", 0)
+		b.report.latency(at, w.took.total(), 0, 0)
+		return nil
+	})
 }
 
 // load runs n goroutines of work beside a measured window and waits for them.

@@ -1,11 +1,10 @@
 // Command load measures the whole path against the real server, which it builds and starts itself: durable ingest,
-// fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; what one must not notice of another: a
+// one room that everybody writes into, fan-out, many rooms, idle memory, history pages, a reconnect storm and start-up; what one must not notice of another: a
 // flood of a tenant far over its rate, the removal of a large room, rate limits as such, presence; delivery:
 // notifications, redelivery, members who are away; and the answers of bots. The servers run on SQLite, on Postgres, or as
 // several nodes on Postgres and Redis; then sockets and calls go to the nodes in turn, and the workload "nodes" measures what
-// more nodes cost and bring. Beside each figure stand its target and, from
-// the same run, the floors of the machine: a bare write(2) to a thousand sockets, a bare fdatasync. Ratios compare two
-// measurements of one run.
+// more nodes cost and bring. Beside each figure stand its target and, from the same run, the floors of the machine: a bare
+// write(2) to a thousand sockets, a bare fdatasync. Ratios compare two measurements of one run.
 //
 // The generator shares the machine with the server. It therefore sends frames that were encoded beforehand, looks for
 // a few bytes in what it receives instead of decoding it, and blocks one goroutine a connection. Latencies of paced
@@ -54,6 +53,7 @@ var workloads = []struct {
 }{
 	{"startup", (*bench).startup},
 	{"W1", (*bench).ingest},
+	{"hot", (*bench).hotRoom},
 	{"W2", (*bench).fanOut},
 	{"W3", (*bench).manyRooms},
 	{"memory", (*bench).memory},
