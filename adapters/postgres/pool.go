@@ -18,8 +18,8 @@ import (
 // How long anything may take: whoever waits for a server that has fallen silent hears of it in about ten seconds. The server
 // ends a statement, a wait for a lock and a transaction that does nothing before the client gives up the connection.
 const (
-	acquirePatience = 2 * time.Second // for a connection to be free
-	connectPatience = 3 * time.Second
+	acquirePatience = 2 * time.Second  // for a connection to be free
+	connectPatience = 5 * time.Second  // for a connection to be made: a loaded server takes its time over a new session
 	beginLimit      = 5 * time.Second  // for a server that may be gone to show that it is not
 	loadLimit       = 7 * time.Second  // for a batch of sends to have its rooms, one after another if it must be
 	exchangeLimit   = 10 * time.Second // for the answer to a statement, or several that are sent at once
@@ -95,27 +95,38 @@ func prepareConnect(cfg *pgx.ConnConfig) {
 }
 
 // acquire takes a connection of a pool for one unit of work, with so much patience: domain.ErrBusy is a pool all of whose
-// connections are in use. The connection ignores ctx from then on, and is cut at the end of workLimit.
+// connections are in use. Where one is being made there is patience for that. The connection ignores ctx from then on, and
+// is cut at the end of workLimit.
 func (s *Store) acquire(ctx context.Context, pool *pgxpool.Pool, patience time.Duration) (*pgxpool.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c, err := pool.Acquire(waiting)
+	c, err := acquireWithin(ctx, pool, patience)
+	if patience < connectPatience && errors.Is(err, context.DeadlineExceeded) && !exhausted(pool) {
+		c, err = acquireWithin(ctx, pool, connectPatience-patience)
+	}
 	switch {
 	case err == nil:
 		limit(c, workLimit)
 		return c, nil
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
-	case errors.Is(err, context.DeadlineExceeded) && pool.Stat().AcquiredConns() >= pool.Config().MaxConns:
+	case errors.Is(err, context.DeadlineExceeded) && exhausted(pool):
 		return nil, domain.ErrBusy
 	case s.closed():
 		return nil, domain.ErrClosing
 	}
 	return nil, s.translate(fmt.Errorf("connect: %w", err))
 }
+
+func acquireWithin(ctx context.Context, pool *pgxpool.Pool, patience time.Duration) (*pgxpool.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return pool.Acquire(ctx)
+}
+
+// exhausted is a pool all of whose connections are in use.
+func exhausted(pool *pgxpool.Pool) bool { return pool.Stat().AcquiredConns() >= pool.Config().MaxConns }
 
 // working is a connection for a unit of work or view that begins now.
 func working(c *pgxpool.Conn) *conn {

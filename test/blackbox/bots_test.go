@@ -345,7 +345,7 @@ func TestAModelIsShownTheConversation(t *testing.T) {
 // TestWhatComesMeanwhileIsAnsweredByOneFurtherRun: a bot speaks once at a time in a room.
 func TestWhatComesMeanwhileIsAnsweredByOneFurtherRun(t *testing.T) {
 	t.Parallel()
-	const script = "answer?tokens=30&interval=40ms"
+	const script = "answer?tokens=30&interval=150ms"
 	h := newHouse(t)
 	room, _ := h.roomWith(t, script, nil, "bob")
 	alice := h.User("alice")
