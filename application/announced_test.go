@@ -297,7 +297,7 @@ func TestWhenAUserWasLastSeenIsNotedOnceWhileThePortIsAway(t *testing.T) {
 type noLeaving struct{ ports.Presence }
 
 func (noLeaving) Leave(context.Context, string, []ports.TenantUser) ([]ports.TenantUser, error) {
-	return nil, domain.ErrUnavailable
+	return nil, domain.ErrAlone
 }
 
 // stuckStore writes nothing until it is told to give up.

@@ -32,11 +32,11 @@ func NewBots(store ports.Store, places ports.Endpoints, sealer ports.Sealer, ids
 	return &Bots{store: store, places: places, sealer: sealer, ids: ids, clock: clock, runner: runner, keys: keys, busy: newInFlight()}
 }
 
-// Add makes a bot. The backend's alone. Errors: validation, of its URLs too, domain.ErrForbidden, domain.ErrTooManyBots,
+// Add makes a bot. The backend's alone. Errors: validation, of its URLs too, domain.ErrBackendOnly, domain.ErrTooManyBots,
 // domain.ErrIdempotency, domain.ErrIdempotencyBusy, and those of ports.Store.
 func (b *Bots) Add(ctx context.Context, c Caller, patch domain.BotPatch, key *domain.Idempotency) (bot domain.Bot, repeated bool, err error) {
 	if c.Kind != domain.ActorBackend {
-		return bot, false, domain.ErrForbidden
+		return bot, false, domain.ErrBackendOnly
 	}
 	now := b.clock.Now()
 	blank := domain.Bot{
@@ -102,7 +102,7 @@ func (b *Bots) change(tenant domain.TenantID, bot domain.Bot, patch domain.BotPa
 // Get returns a bot. The backend's alone, like the next ones.
 func (b *Bots) Get(ctx context.Context, c Caller, id domain.BotID) (domain.Bot, error) {
 	if c.Kind != domain.ActorBackend {
-		return domain.Bot{}, domain.ErrForbidden
+		return domain.Bot{}, domain.ErrBackendOnly
 	}
 	return ports.View(ctx, b.store, c.Tenant.ID, func(r ports.Reader) (domain.Bot, error) { return r.Bot(id) })
 }
@@ -110,7 +110,7 @@ func (b *Bots) Get(ctx context.Context, c Caller, id domain.BotID) (domain.Bot, 
 // List returns bots, oldest first, and whether there are more.
 func (b *Bots) List(ctx context.Context, c Caller, offset, limit int) ([]domain.Bot, bool, error) {
 	if c.Kind != domain.ActorBackend {
-		return nil, false, domain.ErrForbidden
+		return nil, false, domain.ErrBackendOnly
 	}
 	found, err := ports.View(ctx, b.store, c.Tenant.ID, func(r ports.Reader) ([]domain.Bot, error) { return r.Bots(offset, limit+1) })
 	if len(found) > limit {
@@ -122,7 +122,7 @@ func (b *Bots) List(ctx context.Context, c Caller, offset, limit int) ([]domain.
 // Update changes a bot: what is not set stays.
 func (b *Bots) Update(ctx context.Context, c Caller, id domain.BotID, patch domain.BotPatch) (domain.Bot, error) {
 	if c.Kind != domain.ActorBackend {
-		return domain.Bot{}, domain.ErrForbidden
+		return domain.Bot{}, domain.ErrBackendOnly
 	}
 	bot, err := ports.Update(ctx, b.store, c.Tenant.ID, func(tx ports.Tx) (domain.Bot, error) {
 		stored, err := tx.Bot(id)
@@ -158,7 +158,7 @@ const leaveStep = 100
 // Remove takes a bot out of all its rooms and ends it. What it has said stays.
 func (b *Bots) Remove(ctx context.Context, c Caller, id domain.BotID) error {
 	if c.Kind != domain.ActorBackend {
-		return domain.ErrForbidden
+		return domain.ErrBackendOnly
 	}
 	now := b.clock.Now()
 	for {

@@ -220,7 +220,7 @@ func (c *Chats) History(ctx context.Context, caller Caller, id domain.RoomID, pa
 }
 
 // Remove ends a chat: nothing of it can be read from then on, and what it held is purged in small steps. While a socket is
-// open on it, on any node, it is domain.ErrChatInUse, and domain.ErrUnavailable when other nodes cannot be asked. A socket that is opened at the same moment is closed.
+// open on it, on any node, it is domain.ErrChatInUse, and domain.ErrAlone when other nodes cannot be asked. A socket that is opened at the same moment is closed.
 func (c *Chats) Remove(ctx context.Context, caller Caller, id domain.RoomID) (at time.Time, err error) {
 	err = c.store.View(ctx, caller.Tenant.ID, func(v ports.Reader) error {
 		_, member, err := findChat(v, caller, id)
@@ -235,7 +235,7 @@ func (c *Chats) Remove(ctx context.Context, caller Caller, id domain.RoomID) (at
 	open, err := c.leases.isOpen(ctx, caller.Tenant.ID, id)
 	if err != nil {
 		c.log.Warn("chat not deleted: nobody knows whether it is open elsewhere", "error", err)
-		return at, domain.ErrUnavailable
+		return at, domain.ErrAlone
 	}
 	if open {
 		return at, domain.ErrChatInUse

@@ -349,7 +349,7 @@ func TestChatsGoOnWithoutThePresenceOfOthers(t *testing.T) {
 		}
 		one.leave()
 		two.leave()
-		if _, err := n.Remove(context.Background(), h.backend(), chat.ID); !errors.Is(err, domain.ErrUnavailable) {
+		if _, err := n.Remove(context.Background(), h.backend(), chat.ID); !errors.Is(err, domain.ErrAlone) {
 			t.Errorf("nobody knows who is on it, and it is answered by %v", err)
 		}
 		synctest.Wait()

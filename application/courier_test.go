@@ -121,7 +121,7 @@ type leaving struct {
 
 func (l leaving) Online(ctx context.Context, tenant domain.TenantID, users []domain.UserID) (map[domain.UserID]bool, error) {
 	if l.away.Load() {
-		return nil, fmt.Errorf("look up presence: %w", domain.ErrUnavailable)
+		return nil, fmt.Errorf("look up presence: %w", domain.ErrAlone)
 	}
 	return l.Presence.Online(ctx, tenant, users)
 }

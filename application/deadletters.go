@@ -39,7 +39,7 @@ func (o Overseer) tenant() (domain.TenantID, error) {
 	own := o.Caller.Tenant.ID
 	switch {
 	case !o.Operator && o.Caller.Kind != domain.ActorBackend:
-		return "", domain.ErrForbidden
+		return "", domain.ErrBackendOnly
 	case o.Operator && o.Named == "":
 		return "", domain.Invalid("tenant_id", "tenant_id is required with the master key")
 	case o.Operator:
@@ -142,11 +142,11 @@ func (d *DeadLetters) Delete(ctx context.Context, o Overseer, id domain.DeadLett
 	})
 }
 
-// Health tells the tenant's backend how its webhook is doing; ok is false when it has none. domain.ErrForbidden to users.
+// Health tells the tenant's backend how its webhook is doing; ok is false when it has none. domain.ErrBackendOnly to users.
 func (d *DeadLetters) Health(_ context.Context, c Caller) (health ports.Health, url string, ok bool, err error) {
 	switch {
 	case c.Kind != domain.ActorBackend:
-		return health, "", false, domain.ErrForbidden
+		return health, "", false, domain.ErrBackendOnly
 	case c.Tenant.Config.WebhookURL == nil:
 		return health, "", false, nil
 	}

@@ -35,7 +35,7 @@ func (b *told) Publish(_ context.Context, _ string, payload []byte) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if string(sig.Bytes) == b.refused {
-		return domain.ErrUnavailable
+		return domain.ErrAlone
 	}
 	b.all = append(b.all, tale{time.Since(b.begun), string(sig.Bytes)})
 	return nil

@@ -86,7 +86,7 @@ func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) 
 	switch {
 	case err == nil:
 		l.away.Store(false)
-	case ctx.Err() == nil && errors.Is(err, domain.ErrUnavailable):
+	case ctx.Err() == nil && (errors.Is(err, domain.ErrUnavailable) || errors.Is(err, domain.ErrAlone)):
 		s, err = l.putOff(now, err), nil
 	}
 	if err != nil {

@@ -43,11 +43,11 @@ func NewNotifications(store ports.Store, left ports.Notifications, ids ports.IDs
 
 // Notify makes a notification and returns once it is durable, with each of its recipients as a rule: when the store cannot
 // be written in the middle of many, Run makes the rest recipients later, and they are not in the count. The backend's
-// alone. Errors: validation, domain.ErrForbidden, domain.ErrRoomNotFound, domain.ErrIdempotency, domain.ErrIdempotencyBusy,
+// alone. Errors: validation, domain.ErrBackendOnly, domain.ErrRoomNotFound, domain.ErrIdempotency, domain.ErrIdempotencyBusy,
 // and those of ports.Store.
 func (n *Notifications) Notify(ctx context.Context, c Caller, draft domain.NotificationDraft, key *domain.Idempotency) (Notified, error) {
 	if c.Kind != domain.ActorBackend {
-		return Notified{}, domain.ErrForbidden
+		return Notified{}, domain.ErrBackendOnly
 	}
 	targets, err := draft.Check()
 	if err != nil {

@@ -3,6 +3,7 @@ package application
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -330,6 +331,9 @@ func (p *Presence) told() []ports.TenantUser {
 // expire tells of the users of nodes that have died.
 func (p *Presence) expire(ctx context.Context) {
 	left, err := p.port.Expire(ctx)
+	if errors.Is(err, domain.ErrAlone) {
+		return // told of once, when the connection was lost
+	}
 	if err != nil {
 		p.log.Warn("expired presence not looked up", "error", err)
 		return

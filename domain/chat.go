@@ -221,3 +221,9 @@ func (l *ChatLimits) isOutside() bool {
 	return l != nil && (outside(l.RequestsPerMinute, 0, 1_000_000) || outside(l.MessagesPerSecond, 1, maxChatMessages) ||
 		outside(l.Sockets, 1, MaxChatSockets))
 }
+
+// ChatLimitsNow are the limits that apply, the defaults included.
+func (c TenantConfig) ChatLimitsNow() ChatLimits {
+	requests, messages, sockets := c.ChatRate().PerSecond, c.ChatMessages(), c.ChatSockets()
+	return ChatLimits{RequestsPerMinute: &requests, MessagesPerSecond: &messages, Sockets: &sockets}
+}

@@ -49,6 +49,7 @@ var (
 	ErrUserRequired     = &Error{Code: CodeAuthentication, Reason: "user_required", Field: "X-User-Id", Message: "This call acts for a user: send the X-User-Id header with the API key"}
 	ErrTokenExpired     = &Error{Code: CodeAuthentication, Reason: "token_expired", Message: "The token has expired"}
 	ErrForbidden        = &Error{Code: CodeAuthorization, Reason: "forbidden", Message: "You may not do this"}
+	ErrBackendOnly      = &Error{Code: CodeAuthorization, Reason: "backend_only", Message: "Only the tenant's backend may do this: send the API key alone, without X-User-Id"}
 	ErrNotMember        = &Error{Code: CodeAuthorization, Reason: "not_member", Message: "You are not a member of this room"}
 	ErrRoomNotFound     = &Error{Code: CodeNotFound, Reason: "not_found", Message: "Not found"}
 	ErrMessageNotFound  = ErrRoomNotFound
@@ -82,6 +83,7 @@ var (
 	ErrBusy             = &Error{Code: CodeUnavailable, Reason: "busy", Message: "The server is busy: try again shortly"}
 	ErrTooManyWaiting   = &Error{Code: CodeUnavailable, Reason: "too_many_waiting", Message: "Too many calls wait for this tenant's endpoints: try again later"}
 	ErrUnavailable      = &Error{Code: CodeUnavailable, Reason: "unavailable", Message: "The store cannot be written at the moment: try again shortly"}
+	ErrAlone            = &Error{Code: CodeUnavailable, Reason: "alone", Message: "What the other nodes know cannot be asked at the moment: try again shortly"}
 	ErrClosing          = &Error{Code: CodeUnavailable, Reason: "closing", Message: "The server is shutting down: try again shortly"}
 )
 

@@ -34,10 +34,11 @@ type tenantShape struct {
 
 // limitsShape is what applies now, the server's defaults included.
 type limitsShape struct {
-	RateLimit      int           `json:"rate_limit"` // calls a second; 0 is unlimited
-	MaxMessageSize int           `json:"max_message_size"`
-	MaxLiveKeys    int           `json:"max_live_keys"`
-	BotLimits      domain.Budget `json:"bot_limits"`
+	RateLimit      int               `json:"rate_limit"` // calls a second; 0 is unlimited
+	MaxMessageSize int               `json:"max_message_size"`
+	MaxLiveKeys    int               `json:"max_live_keys"`
+	BotLimits      domain.Budget     `json:"bot_limits"`
+	ChatLimits     domain.ChatLimits `json:"chat_limits"`
 }
 
 // usageShape comes with a single tenant only.
@@ -150,6 +151,7 @@ func (h *handler) shapeTenant(t domain.Tenant) tenantShape {
 		Limits: limitsShape{
 			RateLimit:      t.Config.RateOf(h.Config.DefaultRateLimit).PerSecond,
 			MaxMessageSize: t.Config.MaxMessage(), MaxLiveKeys: domain.MaxLiveKeys, BotLimits: t.Config.Budget(),
+			ChatLimits: t.Config.ChatLimitsNow(),
 		},
 	}
 }

@@ -129,7 +129,7 @@ func (c *Client) target(kind ports.OutboundKind, url string) (target, error) {
 
 // CheckSecret implements ports.Endpoints.
 func (c *Client) CheckSecret(field, secret string) error {
-	if _, err := signingKey(ports.NewSecret(secret)); err != nil {
+	if err := CheckSecret(ports.NewSecret(secret)); err != nil {
 		return domain.Invalid(field, "%s", err.Error())
 	}
 	return nil

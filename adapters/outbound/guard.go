@@ -27,6 +27,9 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("%s at %s is out of reach: %s", r.host, r.addr, r.why)
 }
 
+// unlessOpened ends the refusals that a server's operator may lift.
+const unlessOpened = ", unless the server's operator opens it with OUTBOUND_ALLOW"
+
 // admit judges a URL by its text: an address by itself, a name by whether any address of it could be allowed.
 func (g guard) admit(t target) error {
 	w := way{t.host, t.port, t.secure}
@@ -34,7 +37,7 @@ func (g guard) admit(t target) error {
 		return g.admitName(w)
 	}
 	if r := g.permit(w, t.addr); r != nil {
-		return fmt.Errorf("the address is not allowed: %s", r.why)
+		return fmt.Errorf("the address is not allowed: %s%s", r.why, unlessOpened)
 	}
 	return nil
 }
@@ -47,11 +50,11 @@ func (g guard) admitName(w way) error {
 	}
 	switch {
 	case isLocalName(w.host):
-		return errors.New("the host must be a public name")
+		return errors.New("the host must be a public name" + unlessOpened)
 	case !w.secure:
-		return errors.New("the URL begins with https://")
+		return errors.New("the URL begins with https://" + unlessOpened)
 	case !isOpenPort(w.port):
-		return fmt.Errorf("port %d is not allowed", w.port)
+		return fmt.Errorf("port %d is not allowed%s", w.port, unlessOpened)
 	}
 	return nil
 }

@@ -23,6 +23,12 @@ const bodySignature = "X-ChatAPI-Signature"
 // secretPrefix marks a secret whose key is the base64 after it (Standard Webhooks 1.0, "Signature scheme").
 const secretPrefix = "whsec_"
 
+// CheckSecret reports whether webhooks can be signed with a secret; its error says what would be right and never quotes it.
+func CheckSecret(secret ports.Secret) error {
+	_, err := signingKey(secret)
+	return err
+}
+
 // signingKey returns the key of a secret: what whsec_ wraps, or the secret's own bytes.
 func signingKey(secret ports.Secret) ([]byte, error) {
 	text := secret.Reveal()

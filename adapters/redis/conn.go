@@ -216,6 +216,11 @@ func (c *Conn) beat() {
 	}
 }
 
+// isRefused reports an answer that says who may not do what.
+func isRefused(err error) bool {
+	return goredis.HasErrorPrefix(err, "WRONGPASS") || goredis.HasErrorPrefix(err, "NOAUTH") || goredis.HasErrorPrefix(err, "NOPERM")
+}
+
 // note keeps whether Redis answers, and logs when that changes.
 func (c *Conn) note(err error) {
 	c.mu.Lock()
@@ -225,6 +230,8 @@ func (c *Conn) note(err error) {
 	}
 	c.mu.Unlock()
 	switch {
+	case changed && isRefused(err):
+		c.log.Error("redis refuses this node, which goes on alone: REDIS_URL needs another user or password, or rights for its commands", "error", err)
 	case changed && err != nil:
 		c.log.Warn("redis does not answer: this node goes on alone", "error", err)
 	case changed:
@@ -273,5 +280,5 @@ func (c *Conn) knownAway(doing string) error {
 
 // away is an answer that could not be had.
 func away(doing string, err error) error {
-	return fmt.Errorf("%s: %w: %w", doing, domain.ErrUnavailable, err)
+	return fmt.Errorf("%s: %w: %w", doing, domain.ErrAlone, err)
 }

@@ -65,8 +65,8 @@ func TestPresenceWithoutRedisIsUnavailableSoon(t *testing.T) {
 			"Online": func() error { _, err := presence.Online(t.Context(), "a", []domain.UserID{"b"}); return err },
 		} {
 			began := time.Now()
-			if err := err(); !errors.Is(err, domain.ErrUnavailable) {
-				t.Errorf("%s, %s: %v, want domain.ErrUnavailable", what, call, err)
+			if err := err(); !errors.Is(err, domain.ErrAlone) {
+				t.Errorf("%s, %s: %v, want domain.ErrAlone", what, call, err)
 			}
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("%s, %s took %s", what, call, took)
@@ -85,11 +85,11 @@ func TestNobodyWaitsForARedisThatIsKnownToBeAway(t *testing.T) {
 	eventually(t, "the node knows", func() bool { ok, _ := conn.Healthy(); return !ok })
 	began := time.Now()
 	for range 50 {
-		if _, err := presence.Online(t.Context(), "a", []domain.UserID{"b"}); !errors.Is(err, domain.ErrUnavailable) {
-			t.Fatalf("Online: %v, want domain.ErrUnavailable", err)
+		if _, err := presence.Online(t.Context(), "a", []domain.UserID{"b"}); !errors.Is(err, domain.ErrAlone) {
+			t.Fatalf("Online: %v, want domain.ErrAlone", err)
 		}
-		if _, err := presence.Expire(t.Context()); !errors.Is(err, domain.ErrUnavailable) {
-			t.Fatalf("Expire: %v, want domain.ErrUnavailable", err)
+		if _, err := presence.Expire(t.Context()); !errors.Is(err, domain.ErrAlone) {
+			t.Fatalf("Expire: %v, want domain.ErrAlone", err)
 		}
 	}
 	if took := time.Since(began); took > 2*time.Second {

@@ -18,7 +18,7 @@ import (
 
 // Tickets keeps socket tickets in Redis, under their hashes, for any node to redeem. While Redis is away a node keeps
 // those it issues in its own memory: they open a socket on that node alone. A ticket of which it is not known whether
-// Redis has it is refused with domain.ErrUnavailable, as it could be redeemed twice otherwise. It satisfies
+// Redis has it is refused with domain.ErrAlone, as it could be redeemed twice otherwise. It satisfies
 // ports.Tickets.
 type Tickets struct {
 	conn     *Conn

@@ -36,7 +36,7 @@ func TestTicketsIssuedWhileRedisIsAwayOpenSocketsOnTheirNode(t *testing.T) {
 	if err := tickets.Issue(t.Context(), [32]byte{9}, ticket, 0); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := tickets.Redeem(t.Context(), [32]byte{9}); !errors.Is(err, domain.ErrUnavailable) {
+	if got, err := tickets.Redeem(t.Context(), [32]byte{9}); !errors.Is(err, domain.ErrAlone) {
 		t.Errorf("one that has expired: %+v, %v", got, err)
 	}
 	s.restart(t)
@@ -61,11 +61,11 @@ func TestATicketThatMayBeInRedisIsNotKeptTwice(t *testing.T) {
 	}
 	p.setSilent(true)
 	began := time.Now()
-	if err := tickets.Issue(t.Context(), [32]byte{2}, ticket, time.Minute); !errors.Is(err, domain.ErrUnavailable) {
-		t.Errorf("Issue: %v, want domain.ErrUnavailable", err)
+	if err := tickets.Issue(t.Context(), [32]byte{2}, ticket, time.Minute); !errors.Is(err, domain.ErrAlone) {
+		t.Errorf("Issue: %v, want domain.ErrAlone", err)
 	}
-	if _, err := tickets.Redeem(t.Context(), [32]byte{1}); !errors.Is(err, domain.ErrUnavailable) {
-		t.Errorf("Redeem: %v, want domain.ErrUnavailable", err)
+	if _, err := tickets.Redeem(t.Context(), [32]byte{1}); !errors.Is(err, domain.ErrAlone) {
+		t.Errorf("Redeem: %v, want domain.ErrAlone", err)
 	}
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("two calls took %s", took)

@@ -81,7 +81,7 @@ func PathOf(dsn string) (string, error) {
 	scheme, _, hasScheme := strings.Cut(path, ":")
 	switch {
 	case hasScheme && len(scheme) > 1 && !strings.ContainsAny(scheme, `/\.`): // one letter is a Windows drive
-		return "", fmt.Errorf("%w: %s: is no scheme of this store; say file:PATH or just PATH", ErrDSN, scheme)
+		return "", fmt.Errorf("%w: %s: is no scheme of a store; say file:PATH, just PATH, or postgres://user@host:5432/database", ErrDSN, scheme)
 	case params.Get("mode") == "ro", params.Get("immutable") == "1":
 		return "", fmt.Errorf("%w: the store must be writable", ErrDSN)
 	case path == "":

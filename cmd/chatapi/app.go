@@ -68,7 +68,7 @@ func newSealer(ctx context.Context, cfg *Config, proofs ports.Proofs) (*secrets.
 	case cfg.SecretsKey.IsSet():
 		key, err = secrets.ParseKey(cfg.SecretsKey.Reveal())
 	case cfg.onPostgres():
-		err = errors.New("with Postgres it must be set, to the same on every node (openssl rand -hex 32 makes one)")
+		err = errNoSecretsKey
 	default:
 		key, err = secrets.KeyFile(cfg.keyPath())
 	}
@@ -115,7 +115,10 @@ func newOutbound(cfg *Config, log *slog.Logger) (*outbound.Client, func(), error
 func newCourierConfig(cfg *Config, places ports.Endpoints) (application.CourierConfig, error) {
 	if cfg.WebhookURL != "" {
 		if err := places.CheckURL(ports.OutboundWebhook, "WEBHOOK_URL", cfg.WebhookURL); err != nil {
-			return application.CourierConfig{}, err
+			if invalid := (*domain.Error)(nil); errors.As(err, &invalid) {
+				err = errors.New(invalid.Message)
+			}
+			return application.CourierConfig{}, fmt.Errorf("WEBHOOK_URL: %w", err)
 		}
 	}
 	return application.CourierConfig{

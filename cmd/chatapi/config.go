@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -116,7 +118,7 @@ func commandConfig(c console) (*Config, error) {
 // onPostgres reports whether the store is on Postgres, else it is a SQLite file.
 func (cfg *Config) onPostgres() bool {
 	scheme, _, ok := strings.Cut(cfg.DatabaseDSN, "://")
-	return ok && (scheme == "postgres" || scheme == "postgresql")
+	return ok && (strings.EqualFold(scheme, "postgres") || strings.EqualFold(scheme, "postgresql"))
 }
 
 // storeName says where the store is, without a password.
@@ -161,6 +163,9 @@ func (cfg *Config) check() error {
 	if cfg.Dev {
 		return nil
 	}
+	if cfg.onPostgres() && !cfg.SecretsKey.IsSet() {
+		return fmt.Errorf("SECRETS_KEY: %w", errNoSecretsKey)
+	}
 	for name, secret := range map[string]Secret{"JWT_SECRET": cfg.JWTSecret, "MASTER_API_KEY": cfg.MasterAPIKey} {
 		if n := len(secret.Reveal()); secret.IsSet() && n < minSecret {
 			return fmt.Errorf("%s: it has %d bytes, and must have at least %d (openssl rand -base64 48 makes one)",
@@ -175,11 +180,14 @@ func (cfg *Config) check() error {
 	return nil
 }
 
+var errNoSecretsKey = errors.New("with Postgres it must be set, to the same on every node (openssl rand -hex 32 makes one)")
+
 // secrets are the values that must never be printed.
 func (cfg *Config) secrets() [][]byte {
 	const tooShortToBeUnique = 8
 	var found [][]byte
-	own := []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret, passwordOf(cfg.DatabaseDSN), passwordOf(cfg.RedisURL)}
+	own := []Secret{cfg.MasterAPIKey, cfg.JWTSecret, cfg.SecretsKey, cfg.WebhookSecret}
+	own = append(append(own, passwordsOf(cfg.DatabaseDSN)...), passwordsOf(cfg.RedisURL)...)
 	for _, s := range slices.AppendSeq(own, maps.Values(cfg.BotKeys)) {
 		if len(s.Reveal()) >= tooShortToBeUnique {
 			found = append(found, []byte(s.Reveal()))
@@ -188,16 +196,23 @@ func (cfg *Config) secrets() [][]byte {
 	return found
 }
 
-// passwordOf is the password in a URL, as it stands there; also in one that lists several hosts, which is no URL to a library.
-func passwordOf(text string) Secret {
+// passwordParameter is a password among a URL's parameters, as Postgres's drivers take it.
+var passwordParameter = regexp.MustCompile(`[?&](?:ssl)?password=([^&#]+)`)
+
+// passwordsOf are the passwords in a URL, as they stand there; also in one that lists several hosts, which is no URL to a library.
+func passwordsOf(text string) []Secret {
+	var found []Secret
+	for _, parameter := range passwordParameter.FindAllStringSubmatch(text, -1) {
+		found = append(found, Secret{parameter[1]})
+	}
 	_, rest, ok := strings.Cut(text, "://")
 	authority, _, _ := strings.Cut(rest, "/")
-	at := strings.LastIndexByte(authority, '@')
-	if !ok || at < 0 {
-		return Secret{}
+	if at := strings.LastIndexByte(authority, '@'); ok && at >= 0 {
+		if _, password, _ := strings.Cut(authority[:at], ":"); password != "" {
+			found = append(found, Secret{password})
+		}
 	}
-	_, password, _ := strings.Cut(authority[:at], ":")
-	return Secret{password}
+	return found
 }
 
 // isExposed reports whether plain HTTP may leave the machine: the listener is not on loopback, and no proxy that could

@@ -74,6 +74,7 @@ func TestAMalformedSettingIsRefusedByItsName(t *testing.T) {
 	for _, entry := range []string{
 		"LISTEN_ADDR=8080", "LISTEN_ADDR=:http", "LISTEN_ADDR=:70000", "LISTEN_ADDR=localhost", "ADMIN_ADDR=on",
 		"DATABASE_DSN=postgres://db", "DATABASE_DSN=postgresql://u:p@db:port/chat", "DATABASE_DSN=:memory:", "DATABASE_DSN=file:x?mode=memory",
+		"DATABASE_DSN=host=db user=u password=hunter2 dbname=chat", "DATABASE_DSN=mysql://db/chat", "WEBHOOK_SECRET=whsec_!!",
 		"REDIS_URL=localhost:6379", "REDIS_URL=http://x", "REDIS_URL=redis://cache:port",
 		"MASTER_API_KEY=short", "JWT_SECRET=short", "SECRETS_KEY=" + longSecret + "x", "ALLOWED_ORIGINS=*",
 		"ALLOWED_ORIGINS=https://a.example/",
@@ -186,11 +187,10 @@ func TestASecretInTheWrongSettingIsNotQuoted(t *testing.T) {
 
 func TestABrokenDotenvIsRefusedWithoutQuotingIt(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if err := os.WriteFile(dotenvFile, []byte("JWT SECRET hunter2hunter2\n"), 0o600); err != nil {
+	if err := os.WriteFile(dotenvFile, []byte("LOG_LEVEL=info\nMOTD=\"two\nlines\"\nJWT SECRET hunter2hunter2\nLOG_FORMAT=json\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadConfig(nil, Flags{}); err == nil || strings.Contains(err.Error(),
-		"hunter2") || !strings.Contains(err.Error(), ".env") {
+	if _, err := loadConfig(nil, Flags{}); err == nil || err.Error() != ".env: line 4 is not NAME=value" {
 		t.Errorf("got %v", err)
 	}
 }
@@ -200,8 +200,9 @@ func TestPasswordsInURLsAreMasked(t *testing.T) {
 	for _, entry := range []string{
 		"REDIS_URL=redis://user:hunter2-hunter2@cache:6379/0", "REDIS_URL=redis+cluster://:hunter2-hunter2@cache:6379,cache2:6380",
 		"DATABASE_DSN=postgres://user:hunter2-hunter2@cache:6379/chat?sslmode=disable",
+		"DATABASE_DSN=Postgres://user@cache:6379/chat?sslpassword=hunter2-hunter2&password=hunter2-hunter2-too",
 	} {
-		cfg, err := loadConfig([]string{entry}, Flags{})
+		cfg, err := loadConfig([]string{entry, "SECRETS_KEY=" + strings.Repeat("0", 64)}, Flags{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,7 +217,11 @@ func TestPasswordsInURLsAreMasked(t *testing.T) {
 
 func TestAPostgresStoreIsNamedWithoutItsPassword(t *testing.T) {
 	t.Chdir(t.TempDir())
-	cfg, err := loadConfig([]string{"DATABASE_DSN=postgres://u:hunter2@db:5432/chat?sslmode=verify-full"}, Flags{})
+	const entry = "DATABASE_DSN=postgres://u:hunter2@db:5432/chat?sslmode=verify-full"
+	if _, err := loadConfig([]string{entry}, Flags{}); err == nil || !strings.HasPrefix(err.Error(), "SECRETS_KEY: ") {
+		t.Errorf("without the key of its secrets: %v", err)
+	}
+	cfg, err := loadConfig([]string{entry, "SECRETS_KEY=" + strings.Repeat("0", 64)}, Flags{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/chatapi/chatapi/adapters/secrets"
 	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
 
 	"github.com/chatapi/chatapi/adapters/outbound"
 	"github.com/chatapi/chatapi/adapters/redis"
@@ -75,14 +76,30 @@ func setSecretsKey(c *Config, text string) error {
 	return nil
 }
 
+func setWebhookSecret(c *Config, text string) error {
+	c.WebhookSecret = Secret{text}
+	return outbound.CheckSecret(ports.NewSecret(text))
+}
+
+var errPostgresDSN = errors.New("a Postgres store is named like postgres://user:password@host:5432/database")
+
+// keywords are those of Postgres's other form, "host=… user=…", which would name a file, with the password in its name.
+var keywords = regexp.MustCompile(`(?i)(^|\s)(host|hostaddr|port|user|password|dbname|service)\s*=`)
+
 func setDSN(c *Config, text string) error {
 	c.DatabaseDSN = text
-	if !c.onPostgres() {
+	scheme, _, isURL := strings.Cut(text, "://")
+	switch {
+	case isURL && !c.onPostgres() && scheme != "file":
+		return fmt.Errorf("%s:// is no store; say file:PATH, just PATH, or postgres://user@host:5432/database", shown(scheme))
+	case !c.onPostgres() && keywords.MatchString(text):
+		return errPostgresDSN
+	case !c.onPostgres():
 		return nil
 	}
 	u, err := url.Parse(text) // its error quotes the text, and so the password
 	if err != nil || u.Host == "" && u.Query().Get("host") == "" || strings.Trim(u.Path, "/") == "" {
-		return errors.New("a Postgres store is named like postgres://user:password@host:5432/database")
+		return errPostgresDSN
 	}
 	return nil
 }

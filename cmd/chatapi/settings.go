@@ -37,7 +37,7 @@ var settings = []setting{
 	{name: "WEBHOOK_URL", help: "the webhook of tenants that have no webhook_url of their own",
 		set: urlOf(func(c *Config) *string { return &c.WebhookURL }, "https", "http")},
 	{name: "WEBHOOK_SECRET", help: "signs webhooks", secret: true,
-		set: secret(func(c *Config) *Secret { return &c.WebhookSecret })},
+		set: setWebhookSecret},
 	{name: "OUTBOUND_ALLOW", help: "private addresses that may be called: llm=host-or-cidr[:port] or webhook=…, comma-separated",
 		set: setOutboundAllow},
 	{name: "BOT_KEY_ENVS", help: "variables with provider keys that bots may use: NAME=https://host, comma-separated",
@@ -75,8 +75,9 @@ func (v Value) masked(s setting) Value {
 	if s.secret && v.Value != "" {
 		v.Value = redacted
 	}
-	if password := passwordOf(v.Value); password.IsSet() {
+	for _, password := range passwordsOf(v.Value) {
 		v.Value = strings.Replace(v.Value, ":"+password.Reveal()+"@", ":"+redacted+"@", 1)
+		v.Value = strings.Replace(v.Value, "password="+password.Reveal(), "password="+redacted, 1)
 	}
 	return v
 }

@@ -40,9 +40,25 @@ func readLayers(environ []string) ([]layer, error) {
 	case errors.As(err, new(*fs.PathError)):
 		return nil, fmt.Errorf("read %s: %w", dotenvFile, err)
 	case err != nil: // the library's error quotes the file, secrets included
-		return nil, fmt.Errorf("%s: it is not a list of NAME=value lines", dotenvFile)
+		return nil, fmt.Errorf("%s: line %d is not NAME=value", dotenvFile, wrongLine(dotenvFile))
 	}
 	return []layer{env, {sourceDotenv, values}}, nil
+}
+
+// wrongLine is the number of the line behind the last one that the file can be read to.
+func wrongLine(file string) int {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 1 // it was read a moment ago
+	}
+	good, read := 0, ""
+	for i, line := range strings.SplitAfter(string(text), "\n") {
+		read += line
+		if _, err := godotenv.Unmarshal(read); err == nil { // a value may have several lines
+			good = i + 1
+		}
+	}
+	return good + 1
 }
 
 // find returns a setting's text from the strongest layer that has it. Empty is absent.

@@ -220,7 +220,8 @@ func TestATenantsLimitsAndUsageAreTold(t *testing.T) {
 	got := f.operator().get("/admin/tenants/" + f.tenant).want(http.StatusOK).object()
 	limits := map[string]any{
 		"rate_limit": float64(defaultRate), "max_message_size": 16384.0, "max_live_keys": 5.0,
-		"bot_limits": map[string]any{"concurrent_runs": 8.0, "replies_per_minute": 20.0, "tokens_per_month": 0.0},
+		"bot_limits":  map[string]any{"concurrent_runs": 8.0, "replies_per_minute": 20.0, "tokens_per_month": 0.0},
+		"chat_limits": map[string]any{"requests_per_minute": 100.0, "messages_per_second": 10.0, "sockets": 50.0},
 	}
 	if diff := cmp.Diff(limits, got["limits"]); diff != "" {
 		t.Errorf("limits (-want +got):\n%s", diff)
