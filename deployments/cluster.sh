@@ -122,6 +122,7 @@ start() {
 	# One call changes the user and then arms the signal: a change of the user would disarm it.
 	setsid setpriv --pdeathsig "$on_orphan" "${privileges[@]}" -- "$@" </dev/null >>"$dir/$name.log" 2>&1 9>&- &
 	REPLY=$!
+	disown "$REPLY" # one that is killed is told of by watch_over, and not by the shell
 }
 
 is_running() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }

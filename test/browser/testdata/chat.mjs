@@ -87,8 +87,12 @@ async function enter({ browser, page: at, base, tokens, room }, user) {
   page.drop = () => socket.close({ code: 1012 });
   if (user === 'alice') {
     await page.getByLabel('Server').fill(base);
-    await page.getByLabel('Token of the user').fill(tokens[user]);
-    await page.getByRole('button', { name: 'Join' }).click();
+    for (const token of ['wrong', tokens[user]]) { // a mistake is told on the form, and mended there
+      await page.getByLabel('Token of the user').fill(token);
+      await page.getByRole('button', { name: 'Join' }).click();
+      if (token === 'wrong') await page.getByText(`${base}/ says: Invalid or missing credentials`).waitFor();
+    }
+    assert.match(page.complaints.splice(0).join(), /^said Failed to load resource: [^,]* 401 [^,]*$/);
   } else {
     await page.goto(`${at}/#${new URLSearchParams({ server: base, token: tokens[user], room })}`);
     await page.reload(); // another fragment alone loads nothing
