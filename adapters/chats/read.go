@@ -93,11 +93,12 @@ func (s *session) die() {
 	s.eased.Broadcast()
 }
 
-// makeRoom holds the reader back while the client does not take its errors: a flood of frames grows no memory.
+// makeRoom holds the reader back while the client does not take its errors, or they wait for messages that it does not take:
+// a flood of frames grows no memory.
 func (s *session) makeRoom() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.out) >= pushFrames+reserveFrames && s.farewell == nil && !s.dead {
+	for len(s.out)+len(s.held) >= pushFrames+reserveFrames && s.farewell == nil && !s.dead {
 		s.eased.Wait()
 	}
 }
