@@ -50,7 +50,7 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	case h.isChats(r.URL.Path):
 		h.Chats.ServeHTTP(x, x.r)
 	case !isClean(r.URL.EscapedPath()):
-		h.fail(x, errNoRoute)
+		h.fail(x, api.ErrNoRoute)
 	default:
 		h.mux.ServeHTTP(x, x.r)
 	}
@@ -112,7 +112,7 @@ func (h *handler) recoverPanic(x *exchange) {
 	h.Logger.Error("panic in a request", "panic", cause, "request_id", x.id, "route", x.r.Pattern,
 		"stack", string(debug.Stack()))
 	if x.status == 0 {
-		x.writeError(errInternal)
+		x.writeError(api.ErrInternal)
 	}
 }
 

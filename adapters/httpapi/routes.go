@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/chatapi/chatapi/api"
 )
 
 // versionPrefix is the only version there is; bare paths mean the same.
@@ -105,7 +107,7 @@ func (h *handler) mount() {
 	for path, methods := range allow {
 		h.mux.HandleFunc(path, h.methodNotAllowed(methods))
 	}
-	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.fail(w.(*exchange), errNoRoute) })
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.fail(w.(*exchange), api.ErrNoRoute) })
 }
 
 func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
@@ -116,7 +118,7 @@ func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
 	allow := strings.Join(methods, ", ")
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", allow)
-		h.fail(w.(*exchange), errMethod)
+		h.fail(w.(*exchange), api.ErrMethod)
 	}
 }
 
