@@ -38,11 +38,11 @@ type route struct {
 // routes is the whole REST interface; api/openapi.yaml has the same set. A slash at the end of a path changes nothing. The
 // first that matches counts.
 var routes = []route{
-	{http.MethodPost, RESTPath, (*exchange).createChat},
-	{http.MethodGet, RESTPath + "/user/{user_id}", (*exchange).listChats},
-	{http.MethodGet, RESTPath + "/{chat_id}", (*exchange).getChat},
-	{http.MethodDelete, RESTPath + "/{chat_id}", (*exchange).deleteChat},
-	{http.MethodGet, RESTPath + "/{chat_id}/messages", (*exchange).listMessages},
+	{http.MethodPost, api.ChatsPath, (*exchange).createChat},
+	{http.MethodGet, api.ChatsPath + "/user/{user_id}", (*exchange).listChats},
+	{http.MethodGet, api.ChatsPath + "/{chat_id}", (*exchange).getChat},
+	{http.MethodDelete, api.ChatsPath + "/{chat_id}", (*exchange).deleteChat},
+	{http.MethodGet, api.ChatsPath + "/{chat_id}/messages", (*exchange).listMessages},
 }
 
 // serveREST answers a call. Whatever goes wrong has one shape here, paths and methods that do not exist too.
@@ -73,7 +73,7 @@ func (h *Handler) serveREST(w http.ResponseWriter, r *http.Request) {
 
 // find matches on the escaped path: a %2F is part of a segment. Without a route it tells the methods that the path has.
 func (x *exchange) find() (rt *route, allowed []string) {
-	path := strings.Split(bare(x.r.URL.EscapedPath()), "/")
+	path := strings.Split(api.Bare(x.r.URL.EscapedPath()), "/")
 	for i := range routes {
 		params, ok := match(strings.Split(routes[i].path, "/"), path)
 		if !ok {

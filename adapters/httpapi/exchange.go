@@ -94,8 +94,8 @@ func (x *exchange) WriteHeader(status int) {
 
 // pathPrefix is /v1 when the client spoke to it, so that links stay in the version they came from.
 func (x *exchange) pathPrefix() string {
-	if strings.HasPrefix(x.r.URL.Path, versionPrefix+"/") {
-		return versionPrefix
+	if strings.HasPrefix(x.r.URL.Path, api.VersionPrefix+"/") {
+		return api.VersionPrefix
 	}
 	return ""
 }
