@@ -28,11 +28,11 @@ func newAppender(store durableAppender, r *observe.Registry) *observe.Appender {
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
 func newAdmin(r *observe.Registry, own topologyMetrics, outbox ports.Outbox, fanout *application.Fanout, sockets *ws.Handler,
-	talks *chats.Handler, limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
+	chatSockets *chats.Handler, limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
 	own(r)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
-	observe.Stats(r, talks.Stats, chatMetrics...)
+	observe.Stats(r, chatSockets.Stats, chatMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
 	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
