@@ -121,6 +121,12 @@ var busMetrics = []observe.Metric[redis.BusStats]{
 	counter("bus_lost_total", "Times that a subscription was told of a loss.", func(s redis.BusStats) float64 { return float64(s.Lost) }),
 	counter("bus_reconnects_total", "Connections that broke.", func(s redis.BusStats) float64 { return float64(s.Reconnects) }),
 	gauge("bus_queued", "Hints that wait to go out.", func(s redis.BusStats) float64 { return float64(s.Queued) }),
+	gauge("bus_connected", "Whether all is heard that this node has subscribed to.", func(s redis.BusStats) float64 {
+		if s.Connected {
+			return 1
+		}
+		return 0
+	}),
 }
 
 var sharedLimitMetrics = []observe.Metric[redis.LimiterStats]{
@@ -226,6 +232,16 @@ var outboundMetrics = []observe.Metric[outbound.Stats]{
 		func(s outbound.Stats) float64 { return float64(s.Webhook.RefusedAddresses) }),
 	counter("outbound_circuits_tripped_total", "Times that a webhook's circuit opened.",
 		func(s outbound.Stats) float64 { return float64(s.Webhook.CircuitsTripped) }),
+	gauge("outbound_circuits_open", "Circuits of webhooks that are open or half-open now.",
+		func(s outbound.Stats) float64 { return float64(s.Webhook.OpenCircuits) }),
+	gauge("outbound_calls", "Calls of webhooks under way.", func(s outbound.Stats) float64 { return float64(s.Webhook.InFlight) }),
+	counter("outbound_llm_refused_addresses_total", "Connections to models that were not opened because their address is out of reach.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.RefusedAddresses) }),
+	counter("outbound_llm_circuits_tripped_total", "Times that a model's circuit opened.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.CircuitsTripped) }),
+	gauge("outbound_llm_circuits_open", "Circuits of models that are open or half-open now.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.OpenCircuits) }),
+	gauge("outbound_llm_calls", "Calls of models under way.", func(s outbound.Stats) float64 { return float64(s.LLM.InFlight) }),
 	gauge("outbound_connections", "Outbound connections open, idle ones included.",
 		func(s outbound.Stats) float64 { return float64(s.Connections) }),
 }
