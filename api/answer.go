@@ -46,16 +46,8 @@ func WriteJSON(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// WriteError writes the error body under a status, with what the status asks for: how to authenticate (RFC 9110
-// §15.5.2), and when to come back: in a second, unless the caller has set another Retry-After.
+// WriteError writes the error body under a status, with what the status asks for.
 func WriteError(w http.ResponseWriter, status int, e *domain.Error, requestID string) {
-	switch status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if w.Header().Get(headerRetryAfter) == "" {
-			SetRetryAfter(w.Header(), 0)
-		}
-	}
+	Challenge(w.Header(), status)
 	WriteJSON(w, status, AppendError(nil, e, requestID))
 }

@@ -12,6 +12,15 @@ import (
 // AnyOrigin in a list allows every origin. Configuration accepts it in development only; tenants never can.
 const AnyOrigin = "*"
 
+// Origins is the operator's list as it counts: AnyOrigin is left out unless dev. It is the wall behind the one of
+// configuration, for whoever makes a handler without that.
+func Origins(list []string, dev bool) []string {
+	if dev {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(origin string) bool { return origin == AnyOrigin })
+}
+
 // OriginAllowed reports whether a socket may be opened from the page that asks for it: requests without Origin come
 // from no page; otherwise the origin must be the host that was asked, or be in one of the lists. Two Origin headers
 // and "null" are no origin anybody can list.

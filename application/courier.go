@@ -36,12 +36,11 @@ type Courier struct {
 
 // CourierConfig is the operator's.
 type CourierConfig struct {
-	Retry   domain.Retry
-	URL     string        // the webhook of tenants that have none of their own; empty = none
-	Secret  string        // signs for tenants that have no webhook_secret; empty = unsigned
-	Idle    time.Duration // the longest sleep between two looks into the outbox
-	Workers int           // calls at a time, of each lane; default 128
-	Lease   time.Duration // of one call; default 2 min: far above the longest attempt with the store's own waits
+	Retry  domain.Retry
+	URL    string        // the webhook of tenants that have none of their own; empty = none
+	Secret string        // signs for tenants that have no webhook_secret; empty = unsigned
+	Idle   time.Duration // the longest sleep between two looks into the outbox
+	Lease  time.Duration // of one call; default 2 min: far above the longest attempt with the store's own waits
 }
 
 // CourierStats are counters of a lane since the start.
@@ -60,7 +59,7 @@ type courierCounters struct {
 
 const (
 	courierLease   = 2 * time.Minute
-	courierWorkers = 128
+	courierWorkers = 128              // calls at a time, of each lane
 	courierTimeout = 15 * time.Second // of one call
 	// Of the workers a tenant has so many: for its webhook as many as the guard has places for an endpoint, for the
 	// endpoints of its subscriptions twice that, so that one that is slow leaves room for another.
@@ -71,9 +70,6 @@ const (
 // NewCourier wires the component; Run it.
 func NewCourier(outbox ports.Outbox, store ports.Store, tenants CurrentTenants, presence ports.Presence, sender ports.WebhookSender,
 	sealer ports.Sealer, ids ports.IDs, enc ports.WebhookEncoder, tenancy *Tenancy, clock ports.Clock, log *slog.Logger, cfg CourierConfig) *Courier {
-	if cfg.Workers == 0 {
-		cfg.Workers = courierWorkers
-	}
 	if cfg.Lease == 0 {
 		cfg.Lease = courierLease
 	}

@@ -38,7 +38,7 @@ const (
 func newLine(c *Courier, name domain.Lane, perTenant int, prepare func(context.Context, *call) error) *line {
 	l := &line{c: c, prepare: prepare, resting: map[domain.TenantID]rest{}}
 	l.lane = newLane(c.outbox, name, laneConfig{
-		Workers: c.cfg.Workers, PerTenant: perTenant, Lease: c.cfg.Lease, Life: domain.JobLife, Idle: c.cfg.Idle,
+		Workers: courierWorkers, PerTenant: perTenant, Lease: c.cfg.Lease, Life: domain.JobLife, Idle: c.cfg.Idle,
 	}, c.log, l.carry)
 	l.except = l.atRest
 	return l

@@ -47,10 +47,9 @@ type RunnerDeps struct {
 
 // RunnerConfig is the operator's.
 type RunnerConfig struct {
-	Keys    map[string]OperatorKey // by the names that bots may use
-	Idle    time.Duration          // the longest sleep between two looks into the outbox
-	Workers int                    // runs at a time; default 256
-	Lease   time.Duration          // of a run, renewed while it lasts; default 30 s
+	Keys  map[string]OperatorKey // by the names that bots may use
+	Idle  time.Duration          // the longest sleep between two looks into the outbox
+	Lease time.Duration          // of a run, renewed while it lasts; default 30 s
 }
 
 // OperatorKey is a provider's key that the operator lends to bots, for one origin.
@@ -77,7 +76,7 @@ type runnerCounters struct {
 }
 
 const (
-	runnerWorkers = 256
+	runnerWorkers = 256 // runs at a time
 	runnerLease   = 30 * time.Second
 	speakEvery    = 20 * time.Millisecond // between two parts of a stream: what comes meanwhile goes together
 	streamBeat    = 10 * time.Second      // a stream that has nothing to say says that
@@ -88,15 +87,12 @@ const (
 
 // NewRunner wires the component; Run it.
 func NewRunner(d RunnerDeps) *Runner {
-	if d.Config.Workers == 0 {
-		d.Config.Workers = runnerWorkers
-	}
 	if d.Config.Lease == 0 {
 		d.Config.Lease = runnerLease
 	}
 	r := &Runner{RunnerDeps: d, running: map[domain.MessageID]*botRun{}, tenants: map[domain.TenantID]int{}}
 	r.runs = newLane(d.Outbox, domain.LaneBot, laneConfig{
-		Workers: d.Config.Workers, PerTenant: domain.DefaultBudget.ConcurrentRuns, Lease: d.Config.Lease, Idle: d.Config.Idle,
+		Workers: runnerWorkers, PerTenant: domain.DefaultBudget.ConcurrentRuns, Lease: d.Config.Lease, Idle: d.Config.Idle,
 	}, d.Logger, r.carry)
 	return r
 }

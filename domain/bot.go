@@ -15,9 +15,6 @@ func (id BotID) String() string { return botPrefix + UUID(id).String() }
 // User is the bot as a member of rooms and as a sender.
 func (id BotID) User() UserID { return UserID(id.String()) }
 
-// IsZero reports whether the id is unset.
-func (id BotID) IsZero() bool { return id == BotID{} }
-
 // ParseBotID reads bot_ and a canonical UUID; anything else names no bot.
 func ParseBotID(s string) (BotID, bool) {
 	u, ok := parsePrefixed(botPrefix, s)

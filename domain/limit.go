@@ -17,9 +17,6 @@ func (r Rate) Period() time.Duration {
 	return r.Per
 }
 
-// DefaultRateLimit is a tenant's calls a second unless its config or the operator says otherwise.
-const DefaultRateLimit = 100
-
 // IsUnlimited reports whether the rate limits nothing.
 func (r Rate) IsUnlimited() bool { return r.PerSecond <= 0 }
 

@@ -25,9 +25,6 @@ func (id SubscriptionID) String() string { return prefixSubscription + UUID(id).
 // IsZero reports whether the id is unset.
 func (id NotificationID) IsZero() bool { return id == NotificationID{} }
 
-// IsZero reports whether the id is unset.
-func (id SubscriptionID) IsZero() bool { return id == SubscriptionID{} }
-
 // ParseNotificationID reads notif_ and a canonical UUID; anything else names no notification.
 func ParseNotificationID(s string) (NotificationID, bool) {
 	u, ok := parsePrefixed(prefixNotification, s)

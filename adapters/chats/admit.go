@@ -41,7 +41,7 @@ func (h *Handler) admit(r *http.Request, address string) (a admission) {
 	given, err := api.SocketCredentials(r)
 	chat, err2 := chatOf(r)
 	switch {
-	case codeOf(err) == domain.CodeValidation:
+	case domain.CodeOf(err) == domain.CodeValidation:
 		a.denied = &noUser
 	case err != nil:
 		a.denied = h.wrong(r.Context(), address)
@@ -60,9 +60,9 @@ func (h *Handler) admit(r *http.Request, address string) (a admission) {
 	a.caller, err = h.Identity.Authenticate(r.Context(), application.Credentials(given))
 	room, known := domain.ParseChatID(chat)
 	switch {
-	case codeOf(err) == domain.CodeAuthentication:
+	case domain.CodeOf(err) == domain.CodeAuthentication:
 		a.denied = h.wrong(r.Context(), address)
-	case codeOf(err) == domain.CodeValidation:
+	case domain.CodeOf(err) == domain.CodeValidation:
 		a.denied = &problem{code: codeAuth, message: "Invalid user_id parameter", fix: "Send 1 to 128 printable characters that do not begin with bot_, the token's own user with a token"}
 	case err != nil:
 		a.denied = h.whyNot(err)
@@ -104,25 +104,25 @@ func chatOf(r *http.Request) (string, error) {
 
 // whyNot tells an error of a socket or of one of its messages. What is not the client's business is logged here, once.
 func (h *Handler) whyNot(err error) *problem {
-	var known *domain.Error
+	e, ours := api.ClientError(err)
 	switch {
 	case errors.Is(err, domain.ErrTooManyWatched):
 		return &full
 	case errors.Is(err, domain.ErrChatNotFound), errors.Is(err, domain.ErrNotMember):
 		return &unknown
-	case !errors.As(err, &known):
+	case ours:
 		h.Logger.Error("chat socket failed", "error", err)
 		return &failed
 	}
-	switch known.Code {
+	switch e.Code {
 	case domain.CodeAuthentication:
 		return &ended
 	case domain.CodeValidation:
-		return &problem{code: codeInvalid, message: messageOf(known), fix: `Send {"content": "…", "metadata": {…}}: content is text, metadata an object and optional`}
+		return &problem{code: codeInvalid, message: messageOf(e), fix: `Send {"content": "…", "metadata": {…}}: content is text, metadata an object and optional`}
 	case domain.CodeRateLimited:
-		return &problem{code: codeLimited, message: known.Message, fix: "Send less often"}
+		return &problem{code: codeLimited, message: e.Message, fix: "Send less often"}
 	case domain.CodeUnavailable:
 		return &busy
 	}
-	return &problem{code: codeInternal, message: known.Message, fix: "Try again shortly"}
+	return &problem{code: codeInternal, message: e.Message, fix: "Try again shortly"}
 }

@@ -34,7 +34,7 @@ func (x *exchange) createChat() (reply, error) {
 		return reply{}, err
 	}
 	api.MarkReplayed(x, made.Replayed)
-	x.Header().Set("Location", RESTPath+"/"+made.ChatID())
+	x.Header().Set("Location", api.ChatsPath+"/"+made.ChatID())
 	return reply{http.StatusCreated, append(x.appendChat(nil, &made.Chat), '}')}, nil
 }
 
@@ -45,7 +45,7 @@ func (x *exchange) idempotency(body []byte) (*domain.Idempotency, error) {
 	if err != nil || !given {
 		return nil, err
 	}
-	return domain.NewIdempotency(x.caller.User, key, x.r.Method, bare(x.r.URL.EscapedPath()), body)
+	return domain.NewIdempotency(x.caller.User, key, x.r.Method, api.Bare(x.r.URL.EscapedPath()), body)
 }
 
 // chatID is the chat of the path. A malformed id becomes the zero id, which no chat has.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"golang.org/x/time/rate"
+
+	"github.com/chatapi/chatapi/api"
 )
 
 // hijacked is an upgrade over a connection of the test's.
@@ -38,7 +40,7 @@ func connected(t *testing.T) (*session, *websocket.Conn) {
 		upgraded <- err
 	}()
 	dialer := websocket.Dialer{NetDial: func(string, string) (net.Conn, error) { return client, nil }}
-	ws, res, err := dialer.DialContext(t.Context(), "ws://chat"+SocketPath, nil)
+	ws, res, err := dialer.DialContext(t.Context(), "ws://chat"+api.ChatSocketPath, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

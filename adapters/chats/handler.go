@@ -5,8 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,19 +32,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix // whose X-Forwarded-For is believed
 }
 
-// Paths of this API. The version of the native one in front of them, as in front of all paths, changes nothing.
-const (
-	RESTPath      = "/api/v1/chats" // and what lies below it
-	SocketPath    = "/ws/chat"
-	versionPrefix = "/v1"
-)
-
-// bare is a path without what changes nothing: a version before it, and a slash at its end.
-func bare(path string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(path, versionPrefix), "/")
-}
-
-// Handler answers RESTPath, what lies below it, and SocketPath. Calls come to it with the headers that every answer has and
+// Handler answers api.ChatsPath, what lies below it, and api.ChatSocketPath. Calls come to it with the headers that every answer has and
 // those of CORS for the operator's origins; sockets with no writer wrapped. Mount it, Run it, and Drain it before Run's
 // context ends.
 type Handler struct {
@@ -75,11 +61,7 @@ type counters struct{ accepted, refused, received, events atomic.Int64 }
 
 // New wires the handler.
 func New(d Deps) *Handler {
-	if !d.Config.Dev {
-		d.Config.AllowedOrigins = slices.DeleteFunc(slices.Clone(d.Config.AllowedOrigins), func(origin string) bool {
-			return origin == api.AnyOrigin
-		})
-	}
+	d.Config.AllowedOrigins = api.Origins(d.Config.AllowedOrigins, d.Config.Dev)
 	return &Handler{Deps: d, slots: make(chan struct{}, handshakes), partings: make(chan struct{}, handshakes), open: map[*session]struct{}{}}
 }
 
@@ -94,7 +76,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // isSocket reports whether a request is for the socket.
 func isSocket(r *http.Request) bool {
-	return bare(r.URL.Path) == SocketPath
+	return api.Bare(r.URL.Path) == api.ChatSocketPath
 }
 
 // Run holds the sockets until ctx ends; then it ends those that are left.

@@ -175,7 +175,7 @@ var noBot = problem{
 func (s *session) send(in said) {
 	sent, err := s.socket.Send(context.Background(), in.Content, in.Metadata)
 	switch {
-	case codeOf(err) == domain.CodeAuthentication:
+	case domain.CodeOf(err) == domain.CodeAuthentication:
 		s.cut(&ended) // its tenant is gone
 	case errors.Is(err, domain.ErrChatNotFound):
 		s.part(&unknown, closePolicy)

@@ -1,8 +1,6 @@
 package chats
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -40,11 +38,11 @@ type route struct {
 // routes is the whole REST interface; api/openapi.yaml has the same set. A slash at the end of a path changes nothing. The
 // first that matches counts.
 var routes = []route{
-	{http.MethodPost, RESTPath, (*exchange).createChat},
-	{http.MethodGet, RESTPath + "/user/{user_id}", (*exchange).listChats},
-	{http.MethodGet, RESTPath + "/{chat_id}", (*exchange).getChat},
-	{http.MethodDelete, RESTPath + "/{chat_id}", (*exchange).deleteChat},
-	{http.MethodGet, RESTPath + "/{chat_id}/messages", (*exchange).listMessages},
+	{http.MethodPost, api.ChatsPath, (*exchange).createChat},
+	{http.MethodGet, api.ChatsPath + "/user/{user_id}", (*exchange).listChats},
+	{http.MethodGet, api.ChatsPath + "/{chat_id}", (*exchange).getChat},
+	{http.MethodDelete, api.ChatsPath + "/{chat_id}", (*exchange).deleteChat},
+	{http.MethodGet, api.ChatsPath + "/{chat_id}/messages", (*exchange).listMessages},
 }
 
 // serveREST answers a call. Whatever goes wrong has one shape here, paths and methods that do not exist too.
@@ -54,11 +52,11 @@ func (h *Handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	rt, allowed := x.find()
 	switch {
 	case rt == nil && allowed == nil:
-		x.fail(errNoRoute)
+		x.fail(api.ErrNoRoute)
 		return
 	case rt == nil:
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
-		x.fail(errMethod)
+		x.fail(api.ErrMethod)
 		return
 	}
 	if err := x.authenticate(); err != nil {
@@ -75,7 +73,7 @@ func (h *Handler) serveREST(w http.ResponseWriter, r *http.Request) {
 
 // find matches on the escaped path: a %2F is part of a segment. Without a route it tells the methods that the path has.
 func (x *exchange) find() (rt *route, allowed []string) {
-	path := strings.Split(bare(x.r.URL.EscapedPath()), "/")
+	path := strings.Split(api.Bare(x.r.URL.EscapedPath()), "/")
 	for i := range routes {
 		params, ok := match(strings.Split(routes[i].path, "/"), path)
 		if !ok {
@@ -123,14 +121,14 @@ func match(pattern, path []string) (params map[string]string, ok bool) {
 func (x *exchange) authenticate() error {
 	ctx := x.r.Context()
 	address := api.ClientAddress(x.r, x.h.Config.TrustedProxies)
-	if err := x.obey(x.h.Limits.Address(ctx, address)); err != nil {
+	if err := api.Obey(x.Header(), x.h.Limits.Address(ctx, address)); err != nil {
 		return err
 	}
 	given, err := api.RequestCredentials(x.r)
 	if err == nil {
 		x.caller, err = x.h.Identity.Authenticate(ctx, application.Credentials(given))
 	}
-	if codeOf(err) == domain.CodeAuthentication {
+	if domain.CodeOf(err) == domain.CodeAuthentication {
 		x.h.Limits.Failed(ctx, address)
 		api.SetRateLimit(x.Header(), x.h.Limits.Address(ctx, address), time.Now())
 	}
@@ -138,60 +136,24 @@ func (x *exchange) authenticate() error {
 		return err
 	}
 	api.AllowOrigin(x.Header(), x.r, x.caller.Tenant.Config.AllowedOrigins)
-	return x.obey(x.h.Limits.Chat(ctx, x.caller))
+	return api.Obey(x.Header(), x.h.Limits.Chat(ctx, x.caller))
 }
-
-// obey tells what a bucket has said, and is its refusal.
-func (x *exchange) obey(a domain.Allowance) error {
-	api.SetRateLimit(x.Header(), a, time.Now())
-	if a.OK {
-		return nil
-	}
-	api.SetRetryAfter(x.Header(), a.RetryAfter)
-	return domain.ErrRateLimited
-}
-
-// The errors of HTTP itself.
-var (
-	errNoRoute = &domain.Error{Code: domain.CodeNotFound, Reason: "not_found", Message: "Not found"}
-	errMethod  = &domain.Error{
-		Code: domain.CodeMethodNotAllowed, Reason: "method", Message: "This path does not have this method: see the Allow header",
-	}
-	errInternal = &domain.Error{Code: domain.CodeInternal, Reason: "internal", Message: "Something went wrong on the server"}
-	errTimeout  = &domain.Error{
-		Code: domain.CodeUnavailable, Reason: "timeout", Message: "The server did not get to this request in time: try again shortly",
-	}
-)
 
 // fail answers an error. What is not the client's business is logged here, once, and answered as internal.
 func (x *exchange) fail(err error) {
-	var e *domain.Error
-	switch {
-	case errors.As(err, &e) && api.Statuses[e.Code] != 0:
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		e = errTimeout // the work was taken back before it started
-	default:
+	e, ours := api.ClientError(err)
+	if ours {
 		x.h.Logger.Error("request failed", "error", err, "request_id", x.id(), "route", x.r.Pattern)
-		e = errInternal
 	}
 	writeError(x, api.Statuses[e.Code], e)
 }
 
 func (x *exchange) id() string { return x.Header().Get(api.HeaderRequestID) }
 
-// codeOf is the code of an error of the core; empty for any other.
-func codeOf(err error) domain.Code {
-	var known *domain.Error
-	if errors.As(err, &known) {
-		return known.Code
-	}
-	return ""
-}
-
 // recoverPanic answers 500 and logs the cause once, with the id the client gets.
 func (x *exchange) recoverPanic() {
 	if cause := recover(); cause != nil {
 		x.h.Logger.Error("panic in a request", "panic", cause, "request_id", x.id(), "route", x.r.Pattern, "stack", string(debug.Stack()))
-		writeError(x, http.StatusInternalServerError, errInternal)
+		writeError(x, http.StatusInternalServerError, api.ErrInternal)
 	}
 }

@@ -77,9 +77,7 @@ type farewell struct {
 func (h *Handler) serveSocket(w http.ResponseWriter, r *http.Request) {
 	api.SetFixedHeaders(w.Header(), "req_"+h.IDs.NewUUID().String())
 	address := api.ClientAddress(r, h.Config.TrustedProxies)
-	if guesses := h.Limits.Address(r.Context(), address); !guesses.OK {
-		api.SetRateLimit(w.Header(), guesses, time.Now())
-		api.SetRetryAfter(w.Header(), guesses.RetryAfter)
+	if api.Obey(w.Header(), h.Limits.Address(r.Context(), address)) != nil {
 		writeError(w, http.StatusTooManyRequests, domain.ErrRateLimited)
 		return
 	}

@@ -1,7 +1,10 @@
 package chats
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -184,6 +187,25 @@ func TestErrorsOfTheCoreHaveTheirCodes(t *testing.T) {
 		if p := h.whyNot(c.err); p.code != c.want || p.fix == "" || strings.Contains(p.message, "SELECT") {
 			t.Errorf("%v is %+v, want %s", c.err, p, c.want)
 		}
+	}
+}
+
+// TestWorkThatWasTakenBackIsNoFaultOfTheServers: its client has gone, or has waited for too long.
+func TestWorkThatWasTakenBackIsNoFaultOfTheServers(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	h := newSession().h
+	h.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	for _, err := range []error{context.Canceled, context.DeadlineExceeded, fmt.Errorf("find key: %w", context.Canceled)} {
+		if p := h.whyNot(err); p != &busy {
+			t.Errorf("%v is %+v, want %+v", err, p, busy)
+		}
+	}
+	if log.Len() > 0 {
+		t.Errorf("logged %s", &log)
+	}
+	if p := h.whyNot(errors.New("disk gone")); p != &failed || !strings.Contains(log.String(), "disk gone") {
+		t.Errorf("a fault is told as %+v, logged %q", p, &log)
 	}
 }
 

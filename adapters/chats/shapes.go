@@ -106,14 +106,7 @@ func tokensOf(usage jsontext.Value) (tokens int64, ok bool) {
 
 // writeError answers an error as this API does, with what its status asks for.
 func writeError(w http.ResponseWriter, status int, e *domain.Error) {
-	switch status {
-	case http.StatusUnauthorized:
-		w.Header().Set("WWW-Authenticate", `Bearer realm="chatapi"`)
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if w.Header().Get("Retry-After") == "" {
-			api.SetRetryAfter(w.Header(), 0)
-		}
-	}
+	api.Challenge(w.Header(), status)
 	out := strconv.AppendInt([]byte(`{"error":`), int64(status), 10)
 	api.WriteJSON(w, status, append(api.AppendString(append(out, `,"message":`...), messageOf(e)), '}'))
 }

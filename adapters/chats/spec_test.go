@@ -29,7 +29,7 @@ func TestSpecificationHasTheRoutes(t *testing.T) {
 	}
 	for path, item := range spec.Paths.Map() {
 		for method := range item.Operations() {
-			if strings.HasPrefix(path, RESTPath) {
+			if strings.HasPrefix(path, api.ChatsPath) {
 				specified = append(specified, method+" "+path)
 			}
 		}

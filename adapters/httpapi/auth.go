@@ -23,7 +23,7 @@ func (h *handler) authenticate(x *exchange, needed access) error {
 		return nil
 	}
 	x.allowOrigin(x.caller.Tenant.Config.AllowedOrigins)
-	return x.obey(h.Limits.Call(x.r.Context(), x.caller))
+	return api.Obey(x.Header(), h.Limits.Call(x.r.Context(), x.caller))
 }
 
 func (h *handler) prove(x *exchange, needed access) error {

@@ -50,7 +50,7 @@ func (h *handler) serveREST(w http.ResponseWriter, r *http.Request) {
 	case h.isChats(r.URL.Path):
 		h.Chats.ServeHTTP(x, x.r)
 	case !isClean(r.URL.EscapedPath()):
-		h.fail(x, errNoRoute)
+		h.fail(x, api.ErrNoRoute)
 	default:
 		h.mux.ServeHTTP(x, x.r)
 	}
@@ -94,8 +94,8 @@ func (x *exchange) WriteHeader(status int) {
 
 // pathPrefix is /v1 when the client spoke to it, so that links stay in the version they came from.
 func (x *exchange) pathPrefix() string {
-	if strings.HasPrefix(x.r.URL.Path, versionPrefix+"/") {
-		return versionPrefix
+	if strings.HasPrefix(x.r.URL.Path, api.VersionPrefix+"/") {
+		return api.VersionPrefix
 	}
 	return ""
 }
@@ -112,7 +112,7 @@ func (h *handler) recoverPanic(x *exchange) {
 	h.Logger.Error("panic in a request", "panic", cause, "request_id", x.id, "route", x.r.Pattern,
 		"stack", string(debug.Stack()))
 	if x.status == 0 {
-		x.writeError(errInternal)
+		x.writeError(api.ErrInternal)
 	}
 }
 

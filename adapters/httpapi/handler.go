@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ type Deps struct {
 	Missing       func() []string // what the server goes on without now: /health says that it is degraded
 	Docs          http.Handler    // answers /docs and what lies below it
 	WebSocket     http.Handler    // mounted at /ws and /v1/ws as it is: no middleware, no wrapped writer; nil leaves both out
-	Chats         http.Handler    // answers /api/v1/chats and what lies below it behind the same headers and CORS, and /ws/chat as it is; under /v1 too; nil leaves all out
+	Chats         http.Handler    // answers api.ChatsPath and what lies below it behind the same headers and CORS, and api.ChatSocketPath as it is; under /v1 too; nil leaves all out
 	Config        Config
 }
 
@@ -58,11 +57,7 @@ type handler struct {
 
 // New builds the handler of the public listener.
 func New(d Deps) http.Handler {
-	if !d.Config.Dev {
-		d.Config.AllowedOrigins = slices.DeleteFunc(slices.Clone(d.Config.AllowedOrigins), func(o string) bool {
-			return o == api.AnyOrigin
-		})
-	}
+	d.Config.AllowedOrigins = api.Origins(d.Config.AllowedOrigins, d.Config.Dev)
 	h := &handler{
 		Deps:    d,
 		mux:     http.NewServeMux(),
@@ -76,17 +71,17 @@ func New(d Deps) http.Handler {
 
 // isChats reports whether a path is the chats API's, which answers in shapes of its own, unknown paths too.
 func (h *handler) isChats(path string) bool {
-	rest, ok := strings.CutPrefix(strings.TrimPrefix(path, versionPrefix), "/api/v1/chats")
+	rest, ok := strings.CutPrefix(api.Bare(path), api.ChatsPath)
 	return ok && h.Chats != nil && (rest == "" || rest[0] == '/')
 }
 
 // ServeHTTP implements http.Handler. Sockets leave before anything wraps the writer they hijack.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h.WebSocket != nil && (r.URL.Path == "/ws" || r.URL.Path == versionPrefix+"/ws") {
+	if h.WebSocket != nil && (r.URL.Path == "/ws" || r.URL.Path == api.VersionPrefix+"/ws") {
 		h.WebSocket.ServeHTTP(w, r)
 		return
 	}
-	if h.Chats != nil && strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, versionPrefix), "/") == "/ws/chat" {
+	if h.Chats != nil && api.Bare(r.URL.Path) == api.ChatSocketPath {
 		h.Chats.ServeHTTP(w, r)
 		return
 	}

@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"errors"
 	"time"
 
 	"github.com/chatapi/chatapi/api"
@@ -9,7 +8,7 @@ import (
 )
 
 // meetClient finds out where a request comes from, and tells where that address stands. An answer to a tenant's
-// credential tells of the tenant instead: see obey.
+// credential tells of the tenant instead: see authenticate.
 func (h *handler) meetClient(x *exchange) {
 	x.client = api.ClientAddress(x.r, h.Config.TrustedProxies)
 	h.tellClient(x)
@@ -21,23 +20,12 @@ func (h *handler) tellClient(x *exchange) {
 }
 
 // refuseGuesses answers a client that has failed too often before any credential of its is looked at.
-func (x *exchange) refuseGuesses() error { return x.obey(x.spare) }
+func (x *exchange) refuseGuesses() error { return api.Obey(x.Header(), x.spare) }
 
 // countFailure counts an authentication that has failed because of the credential.
 func (h *handler) countFailure(x *exchange, err error) {
-	var refused *domain.Error
-	if errors.As(err, &refused) && refused.Code == domain.CodeAuthentication {
+	if domain.CodeOf(err) == domain.CodeAuthentication {
 		h.Limits.Failed(x.r.Context(), x.client)
 		h.tellClient(x)
 	}
-}
-
-// obey tells what a bucket has said, and is its refusal.
-func (x *exchange) obey(a domain.Allowance) error {
-	api.SetRateLimit(x.Header(), a, time.Now())
-	if a.OK {
-		return nil
-	}
-	api.SetRetryAfter(x.Header(), a.RetryAfter)
-	return domain.ErrRateLimited
 }

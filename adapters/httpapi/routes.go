@@ -4,10 +4,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-)
 
-// versionPrefix is the only version there is; bare paths mean the same.
-const versionPrefix = "/v1"
+	"github.com/chatapi/chatapi/api"
+)
 
 // route is one method of one path. Handlers are called with the caller proven as access demands.
 type route struct {
@@ -88,24 +87,24 @@ var routes = []route{
 	{http.MethodDelete, "/admin/tenants/{tenant_id}/signing-keys/{kid}", operator, (*handler).revokeSigningKey},
 }
 
-// mount puts every route under its bare path and under versionPrefix, and beside each path an answer for the methods
+// mount puts every route under its bare path and under api.VersionPrefix, and beside each path an answer for the methods
 // it does not have. Everything else is not found.
 func (h *handler) mount() {
 	allow := map[string][]string{}
 	for _, rt := range routes {
-		for _, prefix := range []string{"", versionPrefix} {
+		for _, prefix := range []string{"", api.VersionPrefix} {
 			h.mux.HandleFunc(rt.method+" "+prefix+rt.path, h.serve(rt))
 			allow[prefix+rt.path] = append(allow[prefix+rt.path], rt.method)
 		}
 	}
-	for _, path := range []string{"/docs", "/docs/{path...}", versionPrefix + "/docs", versionPrefix + "/docs/{path...}"} {
+	for _, path := range []string{"/docs", "/docs/{path...}", api.VersionPrefix + "/docs", api.VersionPrefix + "/docs/{path...}"} {
 		h.mux.HandleFunc(http.MethodGet+" "+path, h.serveDocs)
 		allow[path] = []string{http.MethodGet}
 	}
 	for path, methods := range allow {
 		h.mux.HandleFunc(path, h.methodNotAllowed(methods))
 	}
-	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.fail(w.(*exchange), errNoRoute) })
+	h.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { h.fail(w.(*exchange), api.ErrNoRoute) })
 }
 
 func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
@@ -116,7 +115,7 @@ func (h *handler) methodNotAllowed(methods []string) http.HandlerFunc {
 	allow := strings.Join(methods, ", ")
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Allow", allow)
-		h.fail(w.(*exchange), errMethod)
+		h.fail(w.(*exchange), api.ErrMethod)
 	}
 }
 
@@ -126,7 +125,7 @@ func isClean(escaped string) bool {
 	if !strings.HasPrefix(escaped, "/") {
 		return false
 	}
-	if escaped == "/docs/" || escaped == versionPrefix+"/docs/" {
+	if escaped == "/docs/" || escaped == api.VersionPrefix+"/docs/" {
 		return true
 	}
 	for segment := range strings.SplitSeq(escaped[1:], "/") {

@@ -1,4 +1,3 @@
-// Package inproc joins the parts of one process where a cluster would use the network: the bus of a single node.
 package inproc
 
 import (

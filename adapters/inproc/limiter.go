@@ -28,7 +28,7 @@ const (
 // shard is a part of the buckets under a lock of its own.
 type shard struct {
 	mu      sync.Mutex
-	buckets map[string]*bucket
+	buckets map[string]*domain.Bucket
 	sweepAt int           // at so many buckets it is swept
 	swept   time.Duration // when it was
 	_       [32]byte      // fills a cache line: calls of two tenants meet only in their shard
@@ -38,7 +38,7 @@ type shard struct {
 func NewLimiter() *Limiter {
 	l := &Limiter{seed: maphash.MakeSeed(), start: time.Now()}
 	for i := range l.shards {
-		l.shards[i].buckets, l.shards[i].sweepAt = map[string]*bucket{}, sweepAbove
+		l.shards[i].buckets, l.shards[i].sweepAt = map[string]*domain.Bucket{}, sweepAbove
 	}
 	return l
 }
@@ -48,20 +48,15 @@ func (l *Limiter) Take(_ context.Context, name string, rate domain.Rate) domain.
 	if rate.IsUnlimited() {
 		return domain.Allowance{OK: true}
 	}
-	rate = withinBounds(rate)
-	s := l.shard(name)
-	s.mu.Lock()
+	rate = rate.WithinBounds(time.Nanosecond)
+	s, now, since := l.open(name)
 	defer s.mu.Unlock()
-	now, since := l.now()
-	if since-s.swept >= sweepEvery {
-		s.sweep(since)
-	}
 	b := s.buckets[name]
 	if b == nil {
-		b = s.add(name, &bucket{rate: rate, at: since})
+		b = s.add(name, &domain.Bucket{Rate: rate, At: since})
 	}
-	b.settle(since, rate)
-	return b.answer(b.take(), now)
+	b.Settle(since, rate)
+	return b.Answer(b.Take(b.Call()), b.Call(), now)
 }
 
 // Peek implements ports.Limiter. It makes no bucket: asking about any number of names costs no memory.
@@ -69,37 +64,33 @@ func (l *Limiter) Peek(_ context.Context, name string, rate domain.Rate) domain.
 	if rate.IsUnlimited() {
 		return domain.Allowance{OK: true}
 	}
-	rate = withinBounds(rate)
-	s := l.shard(name)
-	s.mu.Lock()
+	rate = rate.WithinBounds(time.Nanosecond)
+	s, now, since := l.open(name)
 	defer s.mu.Unlock()
-	now, since := l.now()
-	if since-s.swept >= sweepEvery {
-		s.sweep(since)
-	}
-	b := bucket{rate: rate, at: since}
+	b := domain.Bucket{Rate: rate, At: since}
 	if kept := s.buckets[name]; kept != nil {
 		b = *kept
 	}
-	b.settle(since, rate)
-	return b.answer(b.hasCall(), now)
+	b.Settle(since, rate)
+	return b.Answer(b.Has(b.Call()), b.Call(), now)
 }
 
-func (l *Limiter) shard(name string) *shard {
-	return &l.shards[maphash.String(l.seed, name)%shardCount]
-}
-
-// now is the time of day and the limiter's own, by one reading. It is asked under the shard's lock, so that a bucket
-// sees times only in their order.
-func (l *Limiter) now() (now time.Time, since time.Duration) {
+// open locks the shard of a bucket, which the caller unlocks, and sweeps it when that is due. now is the time of day and
+// since the limiter's own, by one reading: under the lock, so that a bucket sees times only in their order.
+func (l *Limiter) open(name string) (s *shard, now time.Time, since time.Duration) {
+	s = &l.shards[maphash.String(l.seed, name)%shardCount]
+	s.mu.Lock()
 	now = time.Now().UTC()
-	return now, now.Sub(l.start)
+	if since = now.Sub(l.start); since-s.swept >= sweepEvery {
+		s.sweep(since)
+	}
+	return s, now, since
 }
 
 // add keeps a copy of the name, which may be a part of something large.
-func (s *shard) add(name string, b *bucket) *bucket {
+func (s *shard) add(name string, b *domain.Bucket) *domain.Bucket {
 	if len(s.buckets) >= s.sweepAt {
-		s.sweep(b.at)
+		s.sweep(b.At)
 	}
 	s.buckets[strings.Clone(name)] = b
 	return b
@@ -109,9 +100,9 @@ func (s *shard) add(name string, b *bucket) *bucket {
 // as are left, so that a bucket costs the same however many there are. What is left moves to a map of its own, as maps
 // do not shrink.
 func (s *shard) sweep(now time.Duration) {
-	kept := map[string]*bucket{}
+	kept := map[string]*domain.Bucket{}
 	for name, b := range s.buckets {
-		if !b.isFull(now) {
+		if !b.IsFull(now) {
 			kept[name] = b
 		}
 	}

@@ -54,7 +54,7 @@ func TestTheCircuitOpensForAWhileAndIsTriedByOneCall(t *testing.T) {
 		time.Sleep(outbound.CircuitOpenFor - time.Second)
 		out := c.Send(t.Context(), attempt(hook))
 		wantDeferred(t, out, ports.CauseCircuit, time.Second+time.Millisecond)
-		if s := c.Stats().Webhook; calls.Load() != outbound.CircuitTrips || s.OpenCircuits != 1 || s.CircuitsTripped != 1 || s.Deferred != 2 {
+		if s := c.Stats().Webhook; calls.Load() != outbound.CircuitTrips || s.OpenCircuits != 1 || s.CircuitsTripped != 1 {
 			t.Errorf("%d calls, %+v", calls.Load(), s)
 		}
 
@@ -72,7 +72,7 @@ func TestTheCircuitOpensForAWhileAndIsTriedByOneCall(t *testing.T) {
 		if h := c.Health(ports.OutboundWebhook, endpoint); h.Circuit != "closed" || h.Failures != 0 || h.LastSuccess != time.Now() {
 			t.Errorf("got %+v, want a closed circuit", h)
 		}
-		if s := c.Stats().Webhook; s.OpenCircuits != 0 || s.CircuitsTripped != 2 || s.Attempts() != outbound.CircuitTrips+2 {
+		if s := c.Stats().Webhook; calls.Load() != outbound.CircuitTrips+2 || s.OpenCircuits != 0 || s.CircuitsTripped != 2 {
 			t.Errorf("got %+v", s)
 		}
 	})
@@ -406,9 +406,6 @@ func TestWhatIsKeptOfEndpointsIsBounded(t *testing.T) {
 		kept, warm := c.Counts()
 		if kept != outbound.MaxEndpoints || warm != outbound.MaxWarm || c.Stats().Connections != outbound.MaxWarm {
 			t.Errorf("%d endpoints, %d warm, %+v", kept, warm, c.Stats())
-		}
-		if s := c.Stats().Webhook; s.Endpoints != outbound.MaxEndpoints {
-			t.Errorf("got %+v", s)
 		}
 		time.Sleep(5 * time.Second)
 		synctest.Wait()

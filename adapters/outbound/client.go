@@ -249,9 +249,8 @@ func (c *Client) failed(ctx context.Context, err error) verdict {
 	return verdict{ports.Outcome{Result: ports.Retryable, Cause: causeOf(err)}, detailOf(err)}
 }
 
-// settle counts a call and tells the operator of a failed one.
+// settle tells the operator of a call that has failed.
 func (c *Client) settle(ctx context.Context, k key, v verdict) ports.Outcome {
-	c.lanes[k.kind].tally.count(v.Outcome)
 	switch v.Result {
 	case ports.Retryable, ports.Gone, ports.Refused, ports.Permanent:
 		c.log.LogAttrs(ctx, slog.LevelInfo, "outbound call failed", slog.String("kind", string(k.kind)),

@@ -122,16 +122,12 @@ func (s *endpoints) all() []*endpoint {
 	return all
 }
 
-// count returns how many endpoints of a kind there are, and how many of their circuits are not closed.
-func (s *endpoints) count(kind ports.OutboundKind) (known, open int64) {
+// open returns how many endpoints of a kind have a circuit that is not closed.
+func (s *endpoints) open(kind ports.OutboundKind) (n int64) {
 	for _, e := range s.all() {
-		if e.key.kind != kind {
-			continue
-		}
-		known++
-		if e.isOpen() {
-			open++
+		if e.key.kind == kind && e.isOpen() {
+			n++
 		}
 	}
-	return known, open
+	return n
 }

@@ -215,9 +215,6 @@ func TestASilentHandshakeEndsAtTheDeadline(t *testing.T) {
 	a.Timeout = 200 * time.Millisecond
 	c := newClient(t, "webhook=127.0.0.1")
 	wantOutcome(t, c.Send(t.Context(), a), ports.Retryable, ports.CauseTimeout)
-	if n := c.Stats().Webhook.Timeouts; n != 1 {
-		t.Errorf("got %d timeouts, want 1", n)
-	}
 }
 
 func TestNobodyListening(t *testing.T) {

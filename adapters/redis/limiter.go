@@ -69,10 +69,10 @@ type shard struct {
 
 // entry is what a node knows of a bucket.
 type entry struct {
-	own    bucket // by the calls of this node alone
-	common bucket // as Redis last said, at best: it has been asked at least as long ago as it answered
-	slice  int    // calls taken from the common bucket that are not used yet
-	alone  int    // 1: calls were let through alone since Redis last answered
+	own    domain.Bucket // by the calls of this node alone
+	common domain.Bucket // as Redis last said, at best: it has been asked at least as long ago as it answered
+	slice  int           // calls taken from the common bucket that are not used yet
+	alone  int           // 1: calls were let through alone since Redis last answered
 
 	flight  *ask  // under way
 	asked   int64 // asks so far
@@ -112,20 +112,15 @@ func (l *Limiter) Take(ctx context.Context, name string, rate domain.Rate) domai
 	if rate.IsUnlimited() {
 		return domain.Allowance{OK: true}
 	}
-	rate = withinBounds(rate)
-	s := l.shard(name)
-	s.mu.Lock()
+	rate = rate.WithinBounds(time.Microsecond) // the script's unit
+	s, now, since := l.open(name)
 	defer s.mu.Unlock()
-	now, since := l.now()
-	if since-s.swept >= sweepEvery {
-		s.sweep(since)
-	}
 	e := s.buckets[name]
 	if e == nil {
 		e = s.add(name, newEntry(rate, since))
 	}
 	e.settle(since, rate)
-	if e.slice == 0 && e.own.has(e.own.perCall()) && e.common.has(e.common.perCall()) && !l.isAlone() {
+	if e.slice == 0 && e.own.Has(e.own.Call()) && e.common.Has(e.common.Call()) && !l.isAlone() {
 		now = l.await(ctx, s, e, name, rate)
 	}
 	if e.slice == 0 && l.isAlone() {
@@ -142,22 +137,17 @@ func (l *Limiter) Peek(_ context.Context, name string, rate domain.Rate) domain.
 	if rate.IsUnlimited() {
 		return domain.Allowance{OK: true}
 	}
-	rate = withinBounds(rate)
-	s := l.shard(name)
-	s.mu.Lock()
+	rate = rate.WithinBounds(time.Microsecond) // the script's unit
+	s, now, since := l.open(name)
 	defer s.mu.Unlock()
-	now, since := l.now()
-	if since-s.swept >= sweepEvery {
-		s.sweep(since)
-	}
-	e := entry{own: bucket{rate: rate, at: since}, common: bucket{rate: rate, at: since}}
+	e := *newEntry(rate, since)
 	if kept := s.buckets[name]; kept != nil {
 		e = *kept
 	}
 	e.settle(since, rate)
 	if e.slice == 0 && l.isAlone() {
 		price := e.priceAlone(l.conn.Nodes())
-		return e.answerAlone(e.own.has(price), price, now)
+		return e.own.Answer(e.own.Has(price), price, now)
 	}
 	return e.answer(e.hasCall(), now)
 }
@@ -168,8 +158,14 @@ func (l *Limiter) Stats() LimiterStats {
 	return LimiterStats{Asked: c.asked.Load(), Waited: c.waited.Load(), Alone: c.alone.Load()}
 }
 
-func (l *Limiter) shard(name string) *shard {
-	return &l.shards[maphash.String(l.seed, name)%shardCount]
+// open locks the shard of a bucket, which the caller unlocks, and sweeps it when that is due.
+func (l *Limiter) open(name string) (s *shard, now time.Time, since time.Duration) {
+	s = &l.shards[maphash.String(l.seed, name)%shardCount]
+	s.mu.Lock()
+	if now, since = l.now(); since-s.swept >= sweepEvery {
+		s.sweep(since)
+	}
+	return s, now, since
 }
 
 // now is the time of day and the limiter's own, by one reading.
@@ -214,7 +210,7 @@ func (l *Limiter) await(ctx context.Context, s *shard, e *entry, name string, ra
 		case late || !gone && f.failed:
 			l.goAlone()
 			return now
-		case gone, e.slice > 0, !e.own.has(e.own.perCall()), !e.common.has(e.common.perCall()):
+		case gone, e.slice > 0, !e.own.Has(e.own.Call()), !e.common.Has(e.common.Call()):
 			return now
 		case f.number > came && f.granted < int64(f.want):
 			return now
@@ -224,10 +220,10 @@ func (l *Limiter) await(ctx context.Context, s *shard, e *entry, name string, ra
 
 // refill asks for the next slice when half of one is used.
 func (l *Limiter) refill(s *shard, e *entry, name string) {
-	if e.flight != nil || !e.common.has(e.common.perCall()) || l.isAlone() {
+	if e.flight != nil || !e.common.Has(e.common.Call()) || l.isAlone() {
 		return
 	}
-	if spare := l.spare(e.own.rate); e.slice <= spare/2 && spare > 0 {
+	if spare := l.spare(e.own.Rate); e.slice <= spare/2 && spare > 0 {
 		l.ask(s, e, name, spare-e.slice)
 	}
 }
@@ -240,8 +236,8 @@ func (l *Limiter) spare(rate domain.Rate) int { return rate.Burst / (10 * (l.con
 func (l *Limiter) ask(s *shard, e *entry, name string, want int) *ask {
 	e.asked++
 	f := &ask{
-		shard: s, entry: e, name: name, rate: e.own.rate, want: want, own: min(max(e.own.lacks, e.common.lacks), e.own.size()) / 1000,
-		alone: e.alone, sent: e.own.at, number: e.asked, done: make(chan struct{}),
+		shard: s, entry: e, name: name, rate: e.own.Rate, want: want, own: min(max(e.own.Lacks, e.common.Lacks), e.own.Size()) / 1000,
+		alone: e.alone, sent: e.own.At, number: e.asked, done: make(chan struct{}),
 	}
 	e.flight = f
 	l.counters.asked.Add(1)
@@ -259,50 +255,40 @@ func (l *Limiter) ask(s *shard, e *entry, name string, want int) *ask {
 func (l *Limiter) takeAlone(e *entry, now time.Time) domain.Allowance {
 	l.counters.alone.Add(1)
 	price := e.priceAlone(l.conn.Nodes())
-	ok := e.own.has(price)
+	ok := e.own.Take(price)
 	if ok {
-		e.own.lacks += price
 		e.alone = 1
 	}
-	return e.answerAlone(ok, price, now)
+	return e.own.Answer(ok, price, now)
 }
 
 // priceAlone is what a call costs while nodes cannot ask each other. What the others had taken before is not there.
 func (e *entry) priceAlone(nodes int) (price int64) {
-	e.own.lacks = max(e.own.lacks, e.common.lacks)
-	return int64(nodes) * e.own.perCall()
-}
-
-func (e *entry) answerAlone(ok bool, price int64, now time.Time) domain.Allowance {
-	a := domain.Allowance{OK: ok, Limit: e.own.rate.PerSecond, Remaining: e.own.left(price), Reset: now.Add(e.own.gain(e.own.lacks))}
-	if !ok {
-		a.RetryAfter = e.own.wait(price)
-	}
-	return a
+	e.own.Lacks = max(e.own.Lacks, e.common.Lacks)
+	return int64(nodes) * e.own.Call()
 }
 
 func newEntry(rate domain.Rate, since time.Duration) *entry {
-	return &entry{own: bucket{rate: rate, at: since}, common: bucket{rate: rate, at: since}}
+	return &entry{own: domain.Bucket{Rate: rate, At: since}, common: domain.Bucket{Rate: rate, At: since}}
 }
 
 // settle brings what is known up to now and to a rate. Calls in hand keep their share of the burst.
 func (e *entry) settle(since time.Duration, rate domain.Rate) {
-	if e.slice > 0 && e.own.rate.Burst != rate.Burst {
-		e.slice = e.slice * rate.Burst / e.own.rate.Burst
+	if e.slice > 0 && e.own.Rate.Burst != rate.Burst {
+		e.slice = e.slice * rate.Burst / e.own.Rate.Burst
 	}
-	e.own.settle(since, rate)
-	e.common.settle(since, rate)
+	e.own.Settle(since, rate)
+	e.common.Settle(since, rate)
 }
 
 func (e *entry) hasCall() bool {
-	return e.own.has(e.own.perCall()) && (e.slice > 0 || e.common.has(e.common.perCall()))
+	return e.own.Has(e.own.Call()) && (e.slice > 0 || e.common.Has(e.common.Call()))
 }
 
 // take takes a call in hand.
 func (e *entry) take() (ok bool) {
-	if ok = e.slice > 0 && e.own.has(e.own.perCall()); ok {
+	if ok = e.slice > 0 && e.own.Take(e.own.Call()); ok {
 		e.slice--
-		e.own.lacks += e.own.perCall()
 	}
 	return ok
 }
@@ -310,15 +296,15 @@ func (e *entry) take() (ok bool) {
 // answer is what the bucket says after a call that it allowed or not. The common bucket has given what is in hand here.
 func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 	common := e.common
-	common.lacks = max(0, common.lacks-int64(e.slice)*common.perCall())
+	common.Lacks = max(0, common.Lacks-int64(e.slice)*common.Call())
 	a := domain.Allowance{
 		OK:        ok,
-		Limit:     e.own.rate.PerSecond,
-		Remaining: min(e.own.left(e.own.perCall()), common.left(common.perCall())),
-		Reset:     now.Add(max(e.own.gain(e.own.lacks), common.gain(common.lacks))),
+		Limit:     e.own.Rate.PerSecond,
+		Remaining: min(e.own.Left(e.own.Call()), common.Left(common.Call())),
+		Reset:     now.Add(max(e.own.Refill(), common.Refill())),
 	}
 	if !ok {
-		if a.RetryAfter = max(e.own.wait(e.own.perCall()), common.wait(common.perCall())); a.RetryAfter == 0 {
+		if a.RetryAfter = max(e.own.Wait(e.own.Call()), common.Wait(common.Call())); a.RetryAfter == 0 {
 			a.RetryAfter = minRetry
 		}
 		a.Remaining = 0
@@ -328,13 +314,13 @@ func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 
 // isFull reports whether nothing is to be remembered.
 func (e *entry) isFull(now time.Duration) bool {
-	return e.flight == nil && e.waiting == 0 && e.own.isFull(now) && e.common.isFull(now)
+	return e.flight == nil && e.waiting == 0 && e.own.IsFull(now) && e.common.IsFull(now)
 }
 
 // add keeps a copy of the name, which may be a part of something large.
 func (s *shard) add(name string, e *entry) *entry {
 	if len(s.buckets) >= s.sweepAt {
-		s.sweep(e.own.at)
+		s.sweep(e.own.At)
 	}
 	s.buckets[strings.Clone(name)] = e
 	return e
@@ -432,14 +418,14 @@ func (l *Limiter) sendAll(ctx context.Context, asks []*ask) {
 func (f *ask) succeed(granted, lacks int64) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
-	e, rate := f.entry, f.entry.own.rate
+	e, rate := f.entry, f.entry.own.Rate
 	f.granted = granted
 	if rate.Burst != f.rate.Burst { // it has changed meanwhile
 		granted = granted * int64(rate.Burst) / int64(f.rate.Burst)
 	}
 	e.slice += int(granted)
-	e.common = bucket{rate: f.rate, lacks: lacks * 1000, at: f.sent}
-	e.common.settle(max(f.sent, e.own.at), rate)
+	e.common = domain.Bucket{Rate: f.rate, Lacks: lacks * 1000, At: f.sent}
+	e.common.Settle(max(f.sent, e.own.At), rate)
 	e.flight = nil
 	if f.alone == 1 {
 		e.alone = 0

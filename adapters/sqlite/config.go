@@ -1,10 +1,8 @@
 package sqlite
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/url"
 	"os"
@@ -26,8 +24,6 @@ type Config struct {
 	// Elapsed is how much time has passed since some moment, whatever is done to the clock: what the outbox goes by. nil
 	// is the system's. Safe for concurrent use, like Clock.
 	Elapsed func() time.Duration
-	// Random is the source of the epoch; nil is the system's.
-	Random io.Reader
 	// Logger hears of failures that clients see only as a 503; nil is slog.Default().
 	Logger *slog.Logger
 	// OnFatal is called once when the durability of a commit is unknown, as after a failed fsync. Nothing is answered
@@ -45,9 +41,6 @@ func (cfg Config) withDefaults() Config {
 	if cfg.Elapsed == nil {
 		started := time.Now()
 		cfg.Elapsed = func() time.Duration { return time.Since(started) }
-	}
-	if cfg.Random == nil {
-		cfg.Random = rand.Reader
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()

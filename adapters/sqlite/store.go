@@ -2,10 +2,10 @@ package sqlite
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -94,7 +94,7 @@ func (s *Store) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.epoch, err = ensureEpoch(db, s.cfg.Random); err != nil {
+	if s.epoch, err = ensureEpoch(db); err != nil {
 		return errors.Join(err, db.close())
 	}
 	if s.steady, err = openOutbox(db, s.cfg); err != nil {
@@ -111,7 +111,7 @@ func (s *Store) start(ctx context.Context) error {
 }
 
 // ensureEpoch reads the epoch, made at the first start.
-func ensureEpoch(db *conn, random io.Reader) (epoch domain.Epoch, err error) {
+func ensureEpoch(db *conn) (epoch domain.Epoch, err error) {
 	read := func() (bool, error) {
 		return db.first("SELECT value FROM store_meta WHERE name = 'epoch'", nil, func(r row) { epoch = domain.Epoch(r.text(0)) })
 	}
@@ -120,9 +120,7 @@ func ensureEpoch(db *conn, random io.Reader) (epoch domain.Epoch, err error) {
 		return epoch, err
 	}
 	fresh := make([]byte, 16)
-	if _, err := io.ReadFull(random, fresh); err != nil {
-		return "", fmt.Errorf("make an epoch: %w", err)
-	}
+	_, _ = rand.Read(fresh) // never fails: the runtime ends the process instead
 	if err := db.run("INSERT INTO store_meta (name, value) VALUES ('epoch', ?)", hex.EncodeToString(fresh)); err != nil {
 		return "", fmt.Errorf("store the epoch: %w", err)
 	}

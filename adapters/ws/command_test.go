@@ -44,7 +44,7 @@ func TestFramesAreAnsweredAsTheContractSays(t *testing.T) {
 		{"send without content", `{"type":"send_message","request_id":"4","room_id":"` + room + `"}`,
 			failed("4", "VALIDATION_ERROR", "content is required", "content")},
 		{"an internal error tells nothing", `{"type":"send_message","request_id":"5","room_id":"` + room + `","content":"fail"}`,
-			failed("5", "INTERNAL_ERROR", "An internal error occurred", "")},
+			failed("5", "INTERNAL_ERROR", "Something went wrong on the server", "")},
 		{"ack", `{"type":"ack","request_id":"6","room_id":"` + room + `","seq":1,"rev":2}`,
 			map[string]any{"type": "reply", "request_id": "6", "data": map[string]any{"success": true}}},
 		{"ack above", `{"type":"ack","room_id":"` + room + `","seq":101}`,

@@ -87,7 +87,7 @@ func (s *Session) handleAuth(ctx context.Context, c *command) (answer, error) {
 		return nil, domain.ErrRateLimited
 	}
 	caller, err := s.h.identity.Authenticate(ctx, application.Credentials(api.TokenCredentials(c.Token)))
-	if domainCode(err) == domain.CodeAuthentication {
+	if domain.CodeOf(err) == domain.CodeAuthentication {
 		s.h.limits.Failed(ctx, s.address)
 	}
 	if err != nil {

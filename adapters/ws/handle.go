@@ -195,7 +195,7 @@ func (s *Session) handleResume(ctx context.Context, c *command) (answer, error) 
 		return nil, err
 	}
 	if err := s.peer.Start(ctx, resume); err != nil {
-		if code := domainCode(err); code != domain.CodeValidation {
+		if domain.CodeOf(err) != domain.CodeValidation {
 			return nil, s.startFailed(err)
 		}
 		return nil, err
@@ -208,14 +208,15 @@ func (s *Session) handleResume(ctx context.Context, c *command) (answer, error) 
 // startFailed closes a socket that could not be seated, whose replay could not begin, or of which nobody can say whether
 // its credential is still good.
 func (s *Session) startFailed(err error) error {
+	e, _ := api.ClientError(err)
 	switch {
 	case errors.Is(err, domain.ErrClosing):
 		s.Close(closeGoingAway, "server is shutting down")
-	case domainCode(err) == domain.CodeUnavailable:
+	case e.Code == domain.CodeUnavailable:
 		s.Close(closeTryLater, "the log cannot be read at the moment")
 	case errors.Is(err, domain.ErrTooManySockets):
 		s.Close(closePolicy, domain.ErrTooManySockets.Message)
-	case errors.Is(err, domain.ErrTenantNotFound), domainCode(err) == domain.CodeAuthentication:
+	case errors.Is(err, domain.ErrTenantNotFound), e.Code == domain.CodeAuthentication:
 		s.Close(closeToken, "credential revoked")
 	default:
 		s.h.log.Error("socket could not go on", "error", err)
@@ -224,26 +225,14 @@ func (s *Session) startFailed(err error) error {
 	return errClosed
 }
 
-// domainCode is the code of an error of the core; empty for any other.
-func domainCode(err error) domain.Code {
-	var known *domain.Error
-	if errors.As(err, &known) {
-		return known.Code
-	}
-	return ""
-}
-
 // refuse sends an error frame. What is not the core's own error is logged here, once, and not told.
 func (s *Session) refuse(err error, requestID string) {
 	if errors.Is(err, errClosed) {
 		return
 	}
-	var known *domain.Error
-	if !errors.As(err, &known) {
+	e, ours := api.ClientError(err)
+	if ours {
 		s.h.log.Error("frame failed", "error", err, "request_id", requestID)
-		known = errInternal
 	}
-	s.control(errorFrame(known, requestID))
+	s.control(errorFrame(e, requestID))
 }
-
-var errInternal = &domain.Error{Code: domain.CodeInternal, Reason: "internal", Message: "An internal error occurred"}

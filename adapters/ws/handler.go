@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,11 +112,7 @@ func New(d Deps) *Handler {
 }
 
 func newHandler(h *Handler) *Handler {
-	if !h.cfg.Dev {
-		h.cfg.AllowedOrigins = slices.DeleteFunc(slices.Clone(h.cfg.AllowedOrigins), func(origin string) bool {
-			return origin == api.AnyOrigin
-		})
-	}
+	h.cfg.AllowedOrigins = api.Origins(h.cfg.AllowedOrigins, h.cfg.Dev)
 	h.started = time.Now()
 	h.slots = make(chan struct{}, handshakes)
 	h.ready = newReadyList()

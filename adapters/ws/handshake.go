@@ -24,9 +24,8 @@ import (
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	api.SetFixedHeaders(w.Header(), "req_"+h.ids.NewUUID().String())
 	address := api.ClientAddress(r, h.cfg.TrustedProxies)
-	if guesses := h.guesses(w, r, address); !guesses.OK {
-		api.SetRetryAfter(w.Header(), guesses.RetryAfter)
-		h.refuse(w, domain.ErrRateLimited)
+	if err := api.Obey(w.Header(), h.limits.Address(r.Context(), address)); err != nil {
+		h.refuse(w, err)
 		return
 	}
 	if !h.enter(r.Context()) {
@@ -41,9 +40,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	asked, err := h.admit(r)
 	asked.address = address
-	if domainCode(err) == domain.CodeAuthentication {
+	if domain.CodeOf(err) == domain.CodeAuthentication {
 		h.limits.Failed(r.Context(), address)
-		h.guesses(w, r, address)
+		api.SetRateLimit(w.Header(), h.limits.Address(r.Context(), address), h.clock.Now())
 	}
 	if err != nil {
 		h.refuse(w, err)
@@ -155,8 +154,8 @@ func autoAcks(query url.Values) (bool, error) {
 
 // upgrade does the handshake, and answers itself when that fails.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, a admission) *Session {
-	if err := checkHandshake(r); err != nil {
-		h.refuseHandshake(w, r, err)
+	if wrong := checkHandshake(r); wrong != nil {
+		h.refuseHandshake(w, r, wrong)
 		return nil
 	}
 	hijack := &hijacker{ResponseWriter: w}
@@ -183,7 +182,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, a admission) *
 var noWriteBuffers = &sync.Pool{}
 
 // checkHandshake is what gorilla does not see to.
-func checkHandshake(r *http.Request) error {
+func checkHandshake(r *http.Request) *domain.Error {
 	switch {
 	case r.Method != http.MethodGet:
 		return domain.Invalid("", "a WebSocket handshake is a GET")

@@ -1,6 +1,7 @@
 package ws
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -178,11 +179,12 @@ func TestSocketBeyondTheUsersLimitIsClosedWithAReason(t *testing.T) {
 
 func TestReplayThatCannotBeginEndsTheSocket(t *testing.T) {
 	t.Parallel()
-	for want, err := range map[int]error{
-		closeTryLater:  domain.ErrUnavailable,
-		closeGoingAway: domain.ErrClosing,
-		closeToken:     domain.ErrTenantNotFound,
-		closeInternal:  errors.New("disk"),
+	for err, want := range map[error]int{
+		domain.ErrUnavailable:    closeTryLater,
+		context.DeadlineExceeded: closeTryLater,
+		domain.ErrClosing:        closeGoingAway,
+		domain.ErrTenantNotFound: closeToken,
+		errors.New("disk"):       closeInternal,
 	} {
 		f := newFixture(t)
 		f.rooms.start = err

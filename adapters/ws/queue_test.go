@@ -100,9 +100,6 @@ func TestPushRefusesBeyond256FramesUntilTheQueueHasEmptied(t *testing.T) {
 			t.Fatalf("the peer was told %q once more", got)
 		default:
 		}
-		if got := f.Stats().Overflows; got != 1 {
-			t.Fatalf("%d overflows counted, want 1", got)
-		}
 	})
 }
 

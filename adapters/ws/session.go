@@ -75,9 +75,6 @@ func (s *Session) Push(f ports.Frame) bool {
 		return false
 	}
 	if s.overflowed || !s.out.fits(f.Bytes) {
-		if !s.overflowed {
-			s.h.stats.overflows.Add(1)
-		}
 		s.overflowed = true
 		s.mu.Unlock()
 		return false

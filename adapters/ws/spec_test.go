@@ -76,7 +76,7 @@ func TestFramesAreAsSpecified(t *testing.T) {
 		{Bytes: replyFrame("r", func(dst []byte) []byte { return appendSent(dst, &ports.Appended{Message: *message, Duplicate: true}) })},
 		{Bytes: replyFrame("r", succeeded)},
 		{Bytes: errorFrame(domain.Invalid("field", "wrong"), "r")},
-		{Bytes: errorFrame(errInternal, "")},
+		{Bytes: errorFrame(api.ErrInternal, "")},
 		{Bytes: errorFrameAfter(domain.ErrRateLimited, "r", time.Millisecond)},
 		{Bytes: expiringFrame(now)},
 		{Bytes: pongFrame("")},

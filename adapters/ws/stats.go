@@ -7,21 +7,20 @@ import (
 
 // Stats are the sockets open now, and counters since the start.
 type Stats struct {
-	Open      int
-	Accepted  int64         // upgrades
-	Refused   int64         // upgrades refused because too many were under way
-	Received  int64         // messages from clients
-	Frames    int64         // frames written
-	Bytes     int64         // bytes written
-	Writes    int64         // writes that took them
-	Slow      int64         // times a socket did not take at once what there was
-	Overflows int64         // times a queue was full
-	Dropped   int64         // hints that a slow socket went without
-	Closes    map[int]int64 // sockets ended, by close code; 1006 = lost
+	Open     int
+	Accepted int64         // upgrades
+	Refused  int64         // upgrades refused because too many were under way
+	Received int64         // messages from clients
+	Frames   int64         // frames written
+	Bytes    int64         // bytes written
+	Writes   int64         // writes that took them
+	Slow     int64         // times a socket did not take at once what there was
+	Dropped  int64         // hints that a slow socket went without
+	Closes   map[int]int64 // sockets ended, by close code; 1006 = lost
 }
 
 type counters struct {
-	accepted, refused, received, frames, bytes, writes, slow, overflows, dropped atomic.Int64
+	accepted, refused, received, frames, bytes, writes, slow, dropped atomic.Int64
 
 	mu     sync.Mutex
 	closes map[int]int64
@@ -55,7 +54,7 @@ func (h *Handler) Stats() Stats {
 	s := Stats{
 		Open: h.registry.size(), Accepted: c.accepted.Load(), Refused: c.refused.Load(), Received: c.received.Load(),
 		Frames: c.frames.Load(), Bytes: c.bytes.Load(), Writes: c.writes.Load(), Slow: c.slow.Load(),
-		Overflows: c.overflows.Load(), Dropped: c.dropped.Load(), Closes: map[int]int64{},
+		Dropped: c.dropped.Load(), Closes: map[int]int64{},
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -25,28 +25,28 @@ import (
 
 // app is the server with everything it needs, joined and not started.
 type app struct {
-	cfg      *Config
-	log      *slog.Logger
-	identity *application.Identity
-	tenancy  *application.Tenancy
-	delivery *application.Delivery
-	fanout   *application.Fanout
-	presence *application.Presence
-	hints    *application.Hints
-	usage    *application.Usage
-	news     *application.Revocations
-	slots    *application.Slots
-	courier  *application.Courier
-	notices  *application.Notifications
-	runner   *application.Runner
-	upkeep   *application.Upkeep
-	sockets  *ws.Handler
-	leases   *application.Chats
-	chats    *chats.Handler
-	draining *drainFlag
-	public   publicHandler
-	operator operatorHandler
-	admin    adminHandler
+	cfg           *Config
+	log           *slog.Logger
+	identity      *application.Identity
+	tenancy       *application.Tenancy
+	delivery      *application.Delivery
+	fanout        *application.Fanout
+	presence      *application.Presence
+	hints         *application.Hints
+	usage         *application.Usage
+	revocations   *application.Revocations
+	slots         *application.Slots
+	courier       *application.Courier
+	notifications *application.Notifications
+	runner        *application.Runner
+	upkeep        *application.Upkeep
+	sockets       *ws.Handler
+	chats         *application.Chats
+	chatSockets   *chats.Handler
+	draining      *drainFlag
+	public        publicHandler
+	operator      operatorHandler
+	admin         adminHandler
 }
 
 // newApp joins the server in the topology that is configured; the returned function closes what was opened.
@@ -168,8 +168,8 @@ type (
 	adminHandler    struct{ http.Handler }
 )
 
-func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, talks *chats.Handler, missing missing, r *observe.Registry) publicHandler {
-	d.Draining, d.Missing, d.WebSocket, d.Chats, d.Docs = draining.set.Load, missing, sockets, talks, web.Docs()
+func newPublic(d httpapi.Deps, draining *drainFlag, sockets *ws.Handler, chatSockets *chats.Handler, missing missing, r *observe.Registry) publicHandler {
+	d.Draining, d.Missing, d.WebSocket, d.Chats, d.Docs = draining.set.Load, missing, sockets, chatSockets, web.Docs()
 	return publicHandler{observe.Requests(httpapi.New(d), r)}
 }
 

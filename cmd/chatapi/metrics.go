@@ -28,11 +28,11 @@ func newAppender(store durableAppender, r *observe.Registry) *observe.Appender {
 
 // newAdmin adds the counters of the store, the fan-out and the sockets, and serves them all.
 func newAdmin(r *observe.Registry, own topologyMetrics, outbox ports.Outbox, fanout *application.Fanout, sockets *ws.Handler,
-	talks *chats.Handler, limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
+	chatSockets *chats.Handler, limits *application.Limits, courier *application.Courier, runner *application.Runner, way *outbound.Client, log *slog.Logger) adminHandler {
 	own(r)
 	observe.Stats(r, fanout.Stats, fanoutMetrics...)
 	observe.Stats(r, sockets.Stats, socketMetrics...)
-	observe.Stats(r, talks.Stats, chatMetrics...)
+	observe.Stats(r, chatSockets.Stats, chatMetrics...)
 	observe.Stats(r, limits.Stats, limitMetrics...)
 	observe.Stats(r, courier.Stats, slices.Concat(courierMetrics(domain.LaneWebhook, "webhook"), courierMetrics(domain.LaneNotification, "notification"))...)
 	observe.Stats(r, way.Stats, outboundMetrics...)
@@ -121,6 +121,12 @@ var busMetrics = []observe.Metric[redis.BusStats]{
 	counter("bus_lost_total", "Times that a subscription was told of a loss.", func(s redis.BusStats) float64 { return float64(s.Lost) }),
 	counter("bus_reconnects_total", "Connections that broke.", func(s redis.BusStats) float64 { return float64(s.Reconnects) }),
 	gauge("bus_queued", "Hints that wait to go out.", func(s redis.BusStats) float64 { return float64(s.Queued) }),
+	gauge("bus_connected", "Whether all is heard that this node has subscribed to.", func(s redis.BusStats) float64 {
+		if s.Connected {
+			return 1
+		}
+		return 0
+	}),
 }
 
 var sharedLimitMetrics = []observe.Metric[redis.LimiterStats]{
@@ -226,6 +232,16 @@ var outboundMetrics = []observe.Metric[outbound.Stats]{
 		func(s outbound.Stats) float64 { return float64(s.Webhook.RefusedAddresses) }),
 	counter("outbound_circuits_tripped_total", "Times that a webhook's circuit opened.",
 		func(s outbound.Stats) float64 { return float64(s.Webhook.CircuitsTripped) }),
+	gauge("outbound_circuits_open", "Circuits of webhooks that are open or half-open now.",
+		func(s outbound.Stats) float64 { return float64(s.Webhook.OpenCircuits) }),
+	gauge("outbound_calls", "Calls of webhooks under way.", func(s outbound.Stats) float64 { return float64(s.Webhook.InFlight) }),
+	counter("outbound_llm_refused_addresses_total", "Connections to models that were not opened because their address is out of reach.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.RefusedAddresses) }),
+	counter("outbound_llm_circuits_tripped_total", "Times that a model's circuit opened.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.CircuitsTripped) }),
+	gauge("outbound_llm_circuits_open", "Circuits of models that are open or half-open now.",
+		func(s outbound.Stats) float64 { return float64(s.LLM.OpenCircuits) }),
+	gauge("outbound_llm_calls", "Calls of models under way.", func(s outbound.Stats) float64 { return float64(s.LLM.InFlight) }),
 	gauge("outbound_connections", "Outbound connections open, idle ones included.",
 		func(s outbound.Stats) float64 { return float64(s.Connections) }),
 }

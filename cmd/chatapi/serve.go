@@ -94,17 +94,17 @@ func (a *app) prepare(ctx context.Context) (demoKey string, err error) {
 // the fan-out last.
 func (a *app) startCore() (stop func()) {
 	sockets := a.start("sockets", a.sockets.Run)
-	chatSockets := a.start("chat sockets", a.chats.Run)
-	chats := a.start("chats", a.leases.Run)
+	chatSockets := a.start("chat sockets", a.chatSockets.Run)
+	chats := a.start("chats", a.chats.Run)
 	presence := a.start("presence", a.presence.Run)
 	marks := a.start("delivery marks", a.delivery.Run)
 	hints := a.start("hints", a.hints.Run)
 	courier := a.start("courier", a.courier.Run)
-	notices := a.start("notifications", a.notices.Run)
+	notifications := a.start("notifications", a.notifications.Run)
 	runner := a.start("bots", a.runner.Run)
 	usage := a.start("usage", a.usage.Run)
 	upkeep := a.start("upkeep", a.upkeep.Run)
-	news := a.start("revocations", a.news.Run)
+	revocations := a.start("revocations", a.revocations.Run)
 	slots := a.start("slots", a.slots.Run)
 	fanout := a.start("fan-out", a.fanout.Run)
 	return func() {
@@ -113,13 +113,13 @@ func (a *app) startCore() (stop func()) {
 		chats()
 		runner()
 		courier()
-		notices()
+		notifications()
 		presence()
 		marks()
 		hints()
 		usage()
 		upkeep()
-		news()
+		revocations()
 		fanout()
 		slots()
 	}
@@ -162,7 +162,7 @@ func (a *app) stop(l *listeners, stopCore func()) {
 func (a *app) drainSockets(ctx context.Context, patience time.Duration) {
 	var draining sync.WaitGroup
 	draining.Go(func() { a.sockets.Drain(ctx, patience) })
-	draining.Go(func() { a.chats.Drain(ctx, patience) })
+	draining.Go(func() { a.chatSockets.Drain(ctx, patience) })
 	draining.Wait()
 }
 

@@ -54,7 +54,7 @@ func markRisesInParallel(f *fixture) {
 			if err != nil || got.Raise(m) != got {
 				return fmt.Errorf("RaiseMark by %s stands at %s: %w", show(m), show(got), err)
 			}
-			if err := f.notBelow(room.ID, got); err != nil {
+			if err := f.notBelow(got); err != nil {
 				return err
 			}
 		}
@@ -65,7 +65,7 @@ func markRisesInParallel(f *fixture) {
 }
 
 // notBelow says whether bob's phone stands at least where it was answered to stand.
-func (f *fixture) notBelow(room domain.RoomID, answered domain.Mark) error {
+func (f *fixture) notBelow(answered domain.Mark) error {
 	return f.db.View(f.t.Context(), f.tenant, func(r ports.Reader) error {
 		p, err := r.Places("bob", "phone")
 		if err != nil {

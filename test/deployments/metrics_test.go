@@ -20,7 +20,7 @@ var (
 		"chatapi_store_connections_max", "chatapi_store_operator_connections_used", "chatapi_store_connection_waits_total",
 		"chatapi_store_connection_wait_seconds_total", "chatapi_redis_up", "chatapi_redis_nodes", "chatapi_bus_published_total",
 		"chatapi_bus_frames_total", "chatapi_bus_dropped_total", "chatapi_bus_received_total", "chatapi_bus_gaps_total",
-		"chatapi_bus_overflows_total", "chatapi_bus_lost_total", "chatapi_bus_reconnects_total", "chatapi_bus_queued",
+		"chatapi_bus_overflows_total", "chatapi_bus_lost_total", "chatapi_bus_reconnects_total", "chatapi_bus_queued", "chatapi_bus_connected",
 		"chatapi_limits_slices_total", "chatapi_limits_waited_total", "chatapi_limits_alone_total",
 	}
 	onlyOnSQLite = []string{"chatapi_store_checkpoints_total", "chatapi_store_checkpoint_seconds_total", "chatapi_store_wal_bytes"}
