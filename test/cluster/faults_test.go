@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -12,17 +11,6 @@ import (
 
 	"github.com/chatapi/chatapi/test/harness"
 )
-
-// longEnv names a variable that, set to 1, has the faults last as long as they may in life.
-const longEnv = "CHATAPI_TEST_LONG"
-
-// lasting is how much of something there is: in every run, and when there is time.
-func lasting[T any](usual, long T) T {
-	if os.Getenv(longEnv) == "1" {
-		return long
-	}
-	return usual
-}
 
 // breakable starts a cluster on a Postgres that syncs and a Redis, both its own, with proxies in between.
 func breakable(t *testing.T) (*harness.Server, *harness.Backends) {
@@ -37,7 +25,7 @@ func breakable(t *testing.T) (*harness.Server, *harness.Backends) {
 
 func TestNothingIsLostWhenNodesAreKilled(t *testing.T) {
 	t.Parallel()
-	rounds := lasting(4, 20)
+	rounds := harness.Lasting(4, 20)
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	for i := range rounds {
@@ -53,7 +41,7 @@ func TestNothingIsLostWhenNodesAreKilled(t *testing.T) {
 
 func TestNothingIsLostInARollingRestart(t *testing.T) {
 	t.Parallel()
-	rounds := lasting(2, 5)
+	rounds := harness.Lasting(2, 5)
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	var longest time.Duration
@@ -100,7 +88,7 @@ func TestADrainingNodeSendsItsSocketsAwayInOrder(t *testing.T) {
 
 func TestNothingIsLostWhenRedisIsAwayOrForgets(t *testing.T) {
 	t.Parallel()
-	away := lasting(10*time.Second, 60*time.Second)
+	away := harness.Lasting(10*time.Second, 60*time.Second)
 	s, b := breakable(t)
 	l := startLoad(t, s)
 	during(time.Second)
@@ -146,7 +134,7 @@ func wantHealth(t *testing.T, nodes []*harness.Node, want string) {
 
 func TestNothingIsLostWhenPostgresCrashes(t *testing.T) {
 	t.Parallel()
-	rounds := lasting(2, 5)
+	rounds := harness.Lasting(2, 5)
 	s, b := breakable(t)
 	l := startLoad(t, s)
 	prober := &prober{user: l.tenant.User("prober")}
@@ -182,7 +170,7 @@ func TestNothingIsLostWhenPostgresCrashes(t *testing.T) {
 
 func TestNothingIsLostWhenANodeIsCutOffFromPostgres(t *testing.T) {
 	t.Parallel()
-	away := lasting(3*time.Second, 30*time.Second)
+	away := harness.Lasting(3*time.Second, 30*time.Second)
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	alone := s.Nodes[1]
@@ -249,7 +237,7 @@ func (p *prober) wantOnce(t *testing.T, n *harness.Node, room, id string) {
 
 func TestNothingIsLostWhenANodeIsCutOffFromRedis(t *testing.T) {
 	t.Parallel()
-	away := lasting(5*time.Second, 30*time.Second)
+	away := harness.Lasting(5*time.Second, 30*time.Second)
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	alone := s.Nodes[1]
@@ -273,7 +261,7 @@ func TestNothingIsLostWhenANodeIsCutOffFromRedis(t *testing.T) {
 
 func TestNothingIsLostWhenANodeIsPaused(t *testing.T) {
 	t.Parallel()
-	span := lasting(12*time.Second, 60*time.Second)
+	span := harness.Lasting(12*time.Second, 60*time.Second)
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	during(time.Second)
