@@ -29,3 +29,8 @@ func (s *Store) EachSession(ctx context.Context, tenant domain.TenantID, fn func
 	}
 	return s.View(ctx, tenant, func(r ports.Reader) error { fn("a view", true, r.(*view).conn.pg); return nil })
 }
+
+// OperatorSession runs fn with a connection that works across tenants.
+func (s *Store) OperatorSession(ctx context.Context, fn func(*pgx.Conn)) error {
+	return s.operate(ctx, func(t *tx) error { fn(t.conn.pg); return nil })
+}
