@@ -35,7 +35,8 @@ func newChoir(t *testing.T, rooms, words int, pace time.Duration) *choir {
 	model := harness.Must(scripted.Start("127.0.0.1:0"))(t)
 	t.Cleanup(model.Close)
 	c := &choir{server: harness.Start(t, harness.Options{Topology: harness.Clustered, Env: map[string]string{
-		"OUTBOUND_ALLOW": "llm=127.0.0.1,webhook=127.0.0.1", "WS_MAX_CONNECTIONS_PER_USER": "50", // those of a node that was killed count for a while
+		"OUTBOUND_ALLOW": "llm=127.0.0.1,webhook=127.0.0.1", "RETRY_INTERVAL": "2s",
+		"WS_MAX_CONNECTIONS_PER_USER": "50", // those of a node that was killed count for a while
 	}})}
 	limits := map[string]any{"rate_limit": 0, "bot_limits": map[string]any{"replies_per_minute": 600}}
 	c.tenant = harness.Must(c.server.NewTenantWith("choir", limits))(t)
@@ -59,7 +60,7 @@ func (c *choir) listen(t *testing.T) map[*harness.Node]*harness.Conn {
 	c.round++
 	conns := map[*harness.Node]*harness.Conn{}
 	for i, n := range c.server.Nodes {
-		conns[n] = connect(t, c.alice.At(n), "device_id", fmt.Sprintf("round%d-node%d", c.round, i+1))
+		conns[n] = connect(t, c.alice.At(n), "ack", "auto", "device_id", fmt.Sprintf("round%d-node%d", c.round, i+1))
 	}
 	return conns
 }
@@ -131,7 +132,7 @@ func hear(t *testing.T, c *harness.Conn) map[string]*heard {
 				t.Errorf("after %d code points came %s", utf8.RuneCountInString(h.text), f.Raw)
 			}
 			h.add(part.Delta, f.At)
-		case (f.Type == "message.stream.end" || f.Type == "message.stream.error") && h != nil && h.over == nil:
+		case isOver(f) && h != nil && h.over == nil:
 			h.over = &f
 		case strings.HasPrefix(f.Type, "message.stream."):
 			t.Errorf("out of place: %s", f.Raw)
@@ -148,7 +149,7 @@ func hear(t *testing.T, c *harness.Conn) map[string]*heard {
 func awaitOver(t *testing.T, c *harness.Conn, id string, limit time.Duration) harness.Frame {
 	t.Helper()
 	return harness.Must(c.AwaitFor(limit, "the end of "+id, func(f harness.Frame) bool {
-		return f.MessageID == id && (f.Type == "message.stream.end" || f.Type == "message.stream.error")
+		return f.MessageID == id && isOver(f)
 	}))(t)
 }
 

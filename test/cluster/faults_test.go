@@ -261,7 +261,7 @@ func TestNothingIsLostWhenANodeIsCutOffFromRedis(t *testing.T) {
 
 func TestNothingIsLostWhenANodeIsPaused(t *testing.T) {
 	t.Parallel()
-	span := harness.Lasting(12*time.Second, 60*time.Second)
+	span := harness.Lasting(35*time.Second, 60*time.Second) // beyond the leases of runs and presence
 	s, _ := breakable(t)
 	l := startLoad(t, s)
 	during(time.Second)
@@ -328,8 +328,9 @@ func TestDeliveryCompletesWithoutASingleHint(t *testing.T) {
 	slices.Sort(took)
 	p50, p99 := took[len(took)/2], took[len(took)*99/100]
 	t.Logf("without a hint: p50 %s, p99 %s", p50.Round(time.Millisecond), p99.Round(time.Millisecond))
-	if p99 > 5*time.Second { // 2 s on a machine that does nothing else
-		t.Errorf("p99 of delivery without hints is %s", p99)
+	const middle = 2500 * time.Millisecond // half a second on a machine that does nothing else
+	if most := harness.Lasting(5*time.Second, 2*time.Second); p50 > middle || p99 > most {
+		t.Errorf("delivery without hints took %s in the middle and %s at p99, want at most %s and %s", p50, p99, middle, most)
 	}
 	if hints := p50 < 50*time.Millisecond; hints {
 		t.Error("hints have come: nothing was tested")
