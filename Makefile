@@ -73,6 +73,10 @@ ci-whole: build
 	CGO_ENABLED=1 $(GO) build -race -o bin/chatapi-race ./cmd/chatapi
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi-race $(GO) test -count=1 -timeout 20m ./test/blackbox/...
 
+.PHONY: faults-long
+faults-long: build ## what breaks nodes, disks and networks, for as long as it may last in life: an hour or more
+	CHATAPI_TEST_LONG=1 CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -count=1 -p 1 -timeout 4h ./test/faults ./test/cluster
+
 .PHONY: bench
 bench: build ## micro-benchmarks of the store and the sockets, then the whole path against the real server
 	$(GO) test -run '^$$' -bench . -benchmem ./adapters/sqlite ./adapters/ws

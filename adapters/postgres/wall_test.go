@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -158,5 +159,39 @@ func TestWithATenantOnlyItsRowsAreThere(t *testing.T) {
 		if _, err := c.Exec(t.Context(), query); err == nil {
 			t.Errorf("the tenants' role may: %s", query)
 		}
+	}
+}
+
+// TestTheStoreItselfWorksBehindTheWall: its sessions have the role that the wall binds, and are bound to a tenant for a unit
+// of work and no longer.
+func TestTheStoreItselfWorksBehindTheWall(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, postgres.Config{})
+	for _, id := range []string{"tenant_a", "tenant_b"} {
+		fillTenant(t, s, id)
+	}
+	looked := map[string]int{}
+	err := s.EachSession(t.Context(), "tenant_a", func(what string, bound bool, c *pgx.Conn) {
+		looked[what]++
+		var role string
+		if err := c.QueryRow(t.Context(), "SELECT current_user::text").Scan(&role); err != nil || role != "chatapi_tenant" {
+			t.Errorf("%s works as %s, %v; want chatapi_tenant", what, role, err)
+		}
+		for _, table := range []string{"rooms", "users", "members", "messages", "room_changes"} {
+			all := count(t, c, "SELECT count(*) FROM "+table)
+			own := count(t, c, "SELECT count(*) FROM "+table+" WHERE tenant = (SELECT number FROM tenants WHERE id = 'tenant_a')")
+			if bound && (own == 0 || all != own) {
+				t.Errorf("%s of a tenant sees %d of its %s, and %d of others", what, own, table, all-own)
+			}
+			if !bound && all != 0 {
+				t.Errorf("a connection for %s sees %d %s while it is nobody's", what, all, table)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]int{"a unit of work": 3, "a batch of sends": 3, "a view": 1}; !maps.Equal(looked, want) {
+		t.Errorf("looked at %v, want %v", looked, want)
 	}
 }

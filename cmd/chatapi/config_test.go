@@ -125,9 +125,20 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	if err := os.WriteFile("empty", []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := loadConfig([]string{"JWT_SECRET_FILE=jwt"}, Flags{})
-	if err != nil || cfg.JWTSecret.Reveal() != longSecret {
-		t.Errorf("got %v", err)
+	for name, value := range map[string]string{
+		"JWT_SECRET": longSecret, "DATABASE_DSN": "postgres://chatapi:canary@db.example/chat", "REDIS_URL": "rediss://:canary@redis.example",
+	} {
+		if err := os.WriteFile("held", []byte(value+"\r\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := loadConfig([]string{name + "_FILE=held", "SECRETS_KEY=" + strings.Repeat("0a", 32)}, Flags{})
+		if err != nil {
+			t.Errorf("%s_FILE: %v", name, err)
+			continue
+		}
+		if got := map[string]string{"JWT_SECRET": cfg.JWTSecret.Reveal(), "DATABASE_DSN": cfg.DatabaseDSN, "REDIS_URL": cfg.RedisURL}[name]; got != value {
+			t.Errorf("%s_FILE: got %q, want %q", name, got, value)
+		}
 	}
 	for _, environ := range [][]string{{"JWT_SECRET_FILE=jwt", "JWT_SECRET=" + longSecret}, {"JWT_SECRET_FILE=empty"},
 		{"JWT_SECRET_FILE=missing"}} {

@@ -108,11 +108,15 @@ func TestChatsOverREST(t *testing.T) {
 			wantChatError(t, c, http.MethodGet, chatsPath+"/"+made.ID, 401)
 		})
 	}
-	unknown := harness.Must(backend.Do(t.Context(), http.MethodGet, chatsPath+"/01900000-0000-7000-8000-000000000000", nil))(t)
-	theirs := harness.Must(backend.Do(t.Context(), http.MethodGet, chatsPath+"/"+foreign.ID, nil))(t)
-	if string(unknown.Body) != string(theirs.Body) {
-		t.Errorf("a foreign chat is %s, an unknown one %s", theirs.Body, unknown.Body)
+	for _, c := range []struct{ method, below string }{{http.MethodGet, ""}, {http.MethodGet, "/messages"}, {http.MethodDelete, ""}} {
+		unknown := harness.Must(backend.Do(t.Context(), c.method, chatsPath+"/01900000-0000-7000-8000-000000000000"+c.below, nil))(t)
+		theirs := harness.Must(backend.Do(t.Context(), c.method, chatsPath+"/"+foreign.ID+c.below, nil))(t)
+		if unknown.Status != theirs.Status || string(unknown.Body) != string(theirs.Body) {
+			t.Errorf("%s %s: of a foreign chat %s, of an unknown one %s", c.method, c.below, theirs.Body, unknown.Body)
+		}
 	}
+	getChat(t, other.Tenant, foreign.ID) // it is still there
+	harness.Must(backend.Call(http.MethodGet, "/v1"+chatsPath+"/"+made.ID, nil, http.StatusOK, nil))(t)
 }
 
 // TestUsersSeeTheirOwnChats: with a token, or named beside the key, a caller has a user's rights and no more.

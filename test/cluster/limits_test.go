@@ -57,3 +57,31 @@ func TestATenantsRateHoldsOverAllNodesWithinATenth(t *testing.T) {
 		}
 	}
 }
+
+// TestATenantsRateHoldsWithoutRedis: each node gives the share that it had when Redis was last there.
+func TestATenantsRateHoldsWithoutRedis(t *testing.T) {
+	t.Parallel()
+	const rate, span = 90, 6 * time.Second
+	s, b := breakable(t)
+	limited := harness.Must(s.NewTenantWith("limited", map[string]any{"rate_limit": rate}))(t)
+	for _, n := range s.Nodes {
+		harness.Eventually(t, 60*time.Second, "each node knows of all", func() bool {
+			return int(harness.Must(n.Metric("chatapi_redis_nodes"))(t)) == len(s.Nodes)
+		})
+	}
+	harness.Check(t, b.Redis.Stop())
+	wantHealth(t, s.Nodes, "degraded")
+	for _, c := range []struct {
+		name  string
+		at    []*harness.Node
+		share float64
+	}{{"at three nodes", s.Nodes, 1}, {"at one of three", s.Nodes[:1], 1.0 / 3}} {
+		passed, took := flood(t, limited.User("alice"), c.at, span)
+		promised := c.share * (rate + rate*took.Seconds())
+		t.Logf("%s: %d calls let through in %s, %.0f are promised", c.name, passed, took.Round(time.Millisecond), promised)
+		if got := float64(passed); got > 1.1*promised || got < 0.9*promised {
+			t.Errorf("%s without Redis: %d calls were let through, want %.0f within a tenth", c.name, passed, promised)
+		}
+		<-time.After(1200 * time.Millisecond) // each bucket is full again
+	}
+}

@@ -1,13 +1,19 @@
 package cluster
 
 import (
+	"encoding/json"
+	"io/fs"
 	"maps"
+	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chatapi/chatapi/migrations"
 	"github.com/chatapi/chatapi/test/harness"
 )
 
@@ -148,5 +154,105 @@ func TestTwoInstallationsShareARedis(t *testing.T) {
 	}
 	if got := harness.Must(both[1].TokenUser(t, "alice").Presence("bob"))(t); len(got) != 1 || got[0].Status != "offline" {
 		t.Errorf("bob of another installation is %+v here", got)
+	}
+}
+
+// step is a step of the schema as migrate prints it.
+type step struct {
+	Version   int64  `json:"version"`
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	AppliedAt string `json:"applied_at"`
+}
+
+// command runs the binary beside whatever servers there are, and returns what it printed and what it said.
+func command(t *testing.T, env map[string]string, args ...string) (out, said string, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), harness.Must(harness.Binary())(t), args...)
+	cmd.Dir, cmd.Env = t.TempDir(), []string{}
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var printed, complaints strings.Builder
+	cmd.Stdout, cmd.Stderr = &printed, &complaints
+	err = cmd.Run()
+	return printed.String(), complaints.String(), err
+}
+
+// TestMigrateTellsWhatItHasDoneOnPostgres: what is pending, what it has applied, and that nothing is left; beside a server
+// too. A newer schema is refused.
+func TestMigrateTellsWhatItHasDoneOnPostgres(t *testing.T) {
+	t.Parallel()
+	b := harness.Must(harness.SharedBackends())(t)
+	database := harness.Must(b.Postgres.NewDatabase())(t)
+	t.Cleanup(func() { harness.Check(t, b.Postgres.Drop(database)) })
+	env := map[string]string{"DATABASE_DSN": b.Postgres.URL(database), "SECRETS_KEY": strings.Repeat("0a", 32)}
+	wantSteps := func(state string, args ...string) {
+		t.Helper()
+		out, said, err := command(t, env, append(args, "--json")...)
+		var got []step
+		if err != nil || json.Unmarshal([]byte(out), &got) != nil {
+			t.Fatalf("%v: %v, printed %s%s", args, err, out, said)
+		}
+		files := harness.Must(fs.Glob(migrations.Postgres(), "*.sql"))(t)
+		if len(got) != len(files) {
+			t.Fatalf("%v told %+v, want the steps of %v", args, got, files)
+		}
+		for i, s := range got {
+			_, name, _ := strings.Cut(strings.TrimSuffix(files[i], ".sql"), "_")
+			at, err := time.Parse(time.RFC3339, s.AppliedAt)
+			if s.Version != int64(i+1) || s.Name != name || s.State != state || (state == "applied") != (err == nil && time.Since(at).Abs() < time.Hour) {
+				t.Errorf("%v told %+v, want step %s %s", args, s, files[i], state)
+			}
+		}
+	}
+	wantSteps("pending", "migrate", "status")
+	wantSteps("applied", "migrate", "up")
+	wantSteps("applied", "migrate", "status")
+	if out, said, err := command(t, env, "migrate", "up"); err != nil || out != "" || !strings.Contains(said, "nothing to apply") {
+		t.Errorf("up once more: %v, printed %s%s", err, out, said)
+	}
+	s := harness.Start(t, harness.Options{Env: env, Args: []string{"serve", "--unsafe-durability"}})
+	wantSteps("applied", "migrate", "status")
+	if code, err := s.Terminate(20 * time.Second); err != nil || code != 0 {
+		t.Fatalf("exit code %d, %v", code, err)
+	}
+	harness.Check(t, b.Postgres.Do(database, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99999, true)"))
+	for _, verb := range []string{"status", "up"} {
+		if out, said, err := command(t, env, "migrate", verb); err == nil || out != "" || !strings.Contains(said, "newer release") {
+			t.Errorf("%s of a newer schema: %v, printed %s%s", verb, err, out, said)
+		}
+	}
+}
+
+// TestANodeFindsItsBackendsInFiles: DATABASE_DSN_FILE and REDIS_URL_FILE make it a node of the cluster, and it tells their
+// passwords to nobody.
+func TestANodeFindsItsBackendsInFiles(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Topology: harness.Clustered, Nodes: 1})
+	opts, dir := beside(s), t.TempDir()
+	var passwords []string
+	for _, name := range []string{"DATABASE_DSN", "REDIS_URL"} {
+		held := harness.Must(url.Parse(opts.Env[name]))(t)
+		password, _ := held.User.Password()
+		passwords = append(passwords, password)
+		path := filepath.Join(dir, name)
+		harness.Check(t, os.WriteFile(path, []byte(opts.Env[name]+"\n"), 0o600))
+		opts.Env[name], opts.Env[name+"_FILE"] = "", path
+	}
+	joined := harness.Start(t, opts)
+	wantHealth(t, joined.Nodes, "ok")
+	harness.Eventually(t, 20*time.Second, "the nodes know of each other", func() bool { return harness.Must(joined.Metric("chatapi_redis_nodes"))(t) == 2 })
+	tenant := harness.Must(s.NewTenant("in files"))(t)
+	alice := tenant.User("alice")
+	room := harness.Must(alice.CreateRoom("group"))(t).RoomID
+	c := connect(t, alice.At(joined.Nodes[0]))
+	sent := harness.Must(alice.Send(room, harness.Body("from the other node")))(t)
+	harness.Must(c.AwaitMessage(room, sent.Seq))(t)
+	shown := harness.Must(joined.Command(t.Context(), "config"))(t) + joined.Log()
+	for _, password := range passwords {
+		if password == "" || strings.Contains(shown, password) {
+			t.Errorf("a password is told:\n%s", shown)
+		}
 	}
 }

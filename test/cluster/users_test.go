@@ -179,6 +179,42 @@ func TestARevokedKeyIsTheEndOnEveryNode(t *testing.T) {
 	}
 }
 
+// TestARevokedKeyIsTheEndOnANodeThatIsCutOffFromRedis: it asks the database what it remembers of credentials, anew every few
+// seconds.
+func TestARevokedKeyIsTheEndOnANodeThatIsCutOffFromRedis(t *testing.T) {
+	t.Parallel()
+	const within = 15 * time.Second // 10 s are promised
+	s, _ := breakable(t)
+	tenant := harness.Must(s.NewTenant("revoked"))(t)
+	signer := harness.Must(tenant.NewSigner())(t)
+	id, with, err := tenant.NewKey("spare")
+	harness.Check(t, err)
+	alone := s.Nodes[1]
+	alone.ToRedis.Cut()
+	wantHealth(t, []*harness.Node{alone}, "degraded")
+	users := map[string]*harness.User{"a signing key": harness.Must(signer.User("alice"))(t).At(alone), "an API key": with.User("bob").At(alone)}
+	conns := map[string]*harness.Conn{}
+	for name, u := range users {
+		conns[name] = connect(t, u)
+		harness.Must(u.Call(http.MethodGet, "/rooms", nil, http.StatusOK, nil))(t)
+	}
+	at := tenant.Server().Operator().At(s.Nodes[0])
+	revoked := time.Now()
+	harness.Must(at.Call(http.MethodDelete, "/admin/tenants/"+tenant.ID+"/keys/"+id, nil, http.StatusNoContent, nil))(t)
+	harness.Must(at.Call(http.MethodDelete, "/admin/tenants/"+tenant.ID+"/signing-keys/"+signer.Kid, nil, http.StatusNoContent, nil))(t)
+	for name, u := range users {
+		harness.Eventually(t, time.Until(revoked.Add(within)), name+" is nothing any more", func() bool {
+			res, err := u.Do(t.Context(), http.MethodGet, "/rooms", nil)
+			return err == nil && res.Status == http.StatusUnauthorized
+		})
+		t.Logf("%s: refused after %s", name, time.Since(revoked).Round(time.Millisecond))
+		if code, err := conns[name].CloseCode(time.Until(revoked.Add(within))); err != nil || code != 4401 {
+			t.Errorf("%s: the socket: code %d, %v, want 4401 within %s", name, code, err, within)
+		}
+		t.Logf("%s: its socket closed after %s", name, time.Since(revoked).Round(time.Millisecond))
+	}
+}
+
 // TestAfterARemovalNothingMoreIsToldOnAnyNode removes a member at one node while another sends at a second; the member has
 // sockets at all.
 func TestAfterARemovalNothingMoreIsToldOnAnyNode(t *testing.T) {

@@ -296,7 +296,8 @@ func (k *talk) chat(ctx context.Context) {
 // answers begin and end all the time.
 func TestEveryStreamEndsAfterTwentyKills(t *testing.T) {
 	t.Parallel()
-	const kills, tenants, long = 20, 2, 5
+	const tenants, long = 2, 5
+	kills := harness.Lasting(20, 200)
 	model := harness.Must(scripted.Start("127.0.0.1:0"))(t)
 	t.Cleanup(model.Close)
 	s := harness.Start(t, harness.Options{Env: map[string]string{"OUTBOUND_ALLOW": "llm=127.0.0.1"}})
