@@ -62,7 +62,7 @@ func (h *hook) of(message string) []call {
 // others have long done its work.
 func TestANodeThatStoodStillCommitsNothingTwice(t *testing.T) {
 	t.Parallel()
-	const rooms, words, pace, every = 4, 6000, 25 * time.Millisecond, 50 * time.Millisecond // of answers that outlast the pause
+	const rooms, words, pace, every = 4, 6000, 40 * time.Millisecond, 50 * time.Millisecond // of answers that outlast the pause
 	span := harness.Lasting(35*time.Second, 140*time.Second)                                // beyond the lease of a run, and beyond that of a call
 	c := newChoir(t, rooms, words, pace)
 	receiver := newHook(t)
