@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chatapi/chatapi/api"
 	"github.com/chatapi/chatapi/application"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
@@ -39,7 +40,7 @@ func TestAnUpgradeThatHasNoPlaceIsRefusedOverHTTP(t *testing.T) {
 		limits := application.NewLimits(unguessed{}, nil, nil, application.LimitsConfig{})
 		h := New(Deps{Limits: limits, IDs: oneID{}, Clock: wallClock{}, Logger: slog.New(slog.DiscardHandler)})
 		occupy(h)
-		r := httptest.NewRequest(http.MethodGet, SocketPath, nil)
+		r := httptest.NewRequest(http.MethodGet, api.ChatSocketPath, nil)
 		r.Header.Set("Connection", "Upgrade")
 		r.Header.Set("Upgrade", "websocket")
 		answer := httptest.NewRecorder()
