@@ -36,7 +36,8 @@ func (t meddledTx) Bot(id domain.BotID) (domain.Bot, error) {
 	return t.Tx.Bot(id)
 }
 
-type freshIDs struct{}
+// freshIDs are of no order.
+type freshIDs struct{ ports.IDs }
 
 func (freshIDs) NewUUID() domain.UUID { return fresh() }
 
