@@ -134,17 +134,19 @@ func (r *liveRoom) showStream(f *Fanout, st *liveStream) {
 }
 
 // follow brings the streams of a room to a step of its log, before anybody gets that: one that becomes a message is over,
-// and those older than a handoff fall silent. The caller holds r.mu.
+// those older than a handoff fall silent, and nothing more begins in a room that is removed. The caller holds r.mu.
 func (r *liveRoom) follow(sig signal) {
 	if sig.end.Bytes != nil {
 		r.streamOver(sig.end.Stream)
 	}
-	if sig.Kind != domain.EventHandoff {
-		return
-	}
-	r.handed = sig.Rev
-	for _, st := range r.streams {
-		st.silent = st.silent || st.Since < r.handed
+	switch sig.Kind {
+	case domain.EventRoomRemoved:
+		r.streams = nil
+	case domain.EventHandoff:
+		r.handed = sig.Rev
+		for _, st := range r.streams {
+			st.silent = st.silent || st.Since < r.handed
+		}
 	}
 }
 

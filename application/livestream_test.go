@@ -6,8 +6,11 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/chatapi/chatapi/adapters/inproc"
 	"github.com/chatapi/chatapi/adapters/system"
@@ -194,4 +197,56 @@ func TestAFailureComesToASocketThatTookNothingThen(t *testing.T) {
 	s.drain()
 	s.drain()
 	s.saw(t, `start 1 ""`, `error TIMEOUT "half an answer"`)
+}
+
+// TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds: offsets that fit what came before, an end once, and that of what
+// had begun; however many runs speak at once, and whenever the socket takes nothing.
+func TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := openStalls()
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			if rapid.Bool().Draw(t, "drained") {
+				s.drain()
+			} else {
+				s.sink.full = rapid.Bool().Draw(t, "full")
+			}
+			part := s.part(rapid.IntRange(1, 3).Draw(t, "attempt"), rapid.IntRange(-1, 12).Draw(t, "offset"), rapid.StringMatching("[a-c]{0,6}").Draw(t, "text"))
+			part.Begin = rapid.Bool().Draw(t, "begin")
+			part.Since = rapid.Int64Range(0, 6).Draw(t, "since")
+			if rapid.IntRange(0, 30).Draw(t, "fails") == 0 {
+				part.Failed = domain.StreamTimeout
+			}
+			s.room.stream(s.f, newStreamSignal(part))
+		}
+		s.room.deliver(s.f, signal{Frame: ports.Frame{Rev: 6, Kind: domain.EventRoomRemoved, Bytes: []byte("removed")}})
+		s.drain()
+		open, points := false, 0
+		for i, frame := range s.sink.got {
+			var attempt, offset int
+			var text string
+			switch {
+			case scan(frame, "start %d %q", &attempt, &text):
+				open, points = true, len(text)
+			case scan(frame, "delta %d+%s", &offset, &text):
+				if !open || offset != points {
+					t.Fatalf("frame %d of %q does not fit", i, s.sink.got)
+				}
+				points += len(text)
+			case strings.HasPrefix(frame, "error"):
+				if !open {
+					t.Fatalf("frame %d of %q ends what is not open", i, s.sink.got)
+				}
+				open = false
+			}
+		}
+		if open || s.sink.got[len(s.sink.got)-1] != "removed" {
+			t.Fatalf("%q does not end", s.sink.got)
+		}
+	})
+}
+
+func scan(frame, format string, into ...any) bool {
+	n, err := fmt.Sscanf(frame, format, into...)
+	return err == nil && n == len(into)
 }
