@@ -114,7 +114,8 @@ func readContext(answer []byte) (system string, skip bool, err error) {
 	return *a.System, false, nil
 }
 
-// budget looks whether the room's and the tenant's bots may say more now.
+// budget looks whether the room's and the tenant's bots may say more now. Replies carry the time of the node that made them:
+// the minute is as right as the nodes' clocks agree.
 func (u *botRun) budget(ctx context.Context) ending {
 	const minute = time.Minute
 	budget := u.tenant.Config.Budget()

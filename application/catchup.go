@@ -210,6 +210,10 @@ func (p *Peer) pushAll(t *task, st step) bool {
 		if sig.Seq > 0 && sig.Seq < st.minSeq {
 			continue
 		}
+		if sig.Kind == domain.EventRoomRemoved && !t.room.cutShown(p) {
+			p.moveTo(t.room, sig.Rev-1, st.turn)
+			return false
+		}
 		frame, ended := t.room.frameFor(p, sig)
 		if !p.sink.Push(frame) {
 			p.f.counters.overflows.Add(1)

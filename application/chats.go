@@ -88,20 +88,26 @@ func (c *Chats) Create(ctx context.Context, caller Caller, draft domain.ChatDraf
 	})
 }
 
-// chatBot is the bot that answers in a tenant's chats: the one that its config names, else its only one.
+// chatBot is the bot that answers in a tenant's chats: the one that its config names, else its only one. In a unit of work it
+// is not removed before that has made it a member: it is asked for by its id, whoever named it.
 func chatBot(r ports.BotReader, config domain.TenantConfig) (id domain.BotID, ok bool, err error) {
-	if config.ChatBotID == nil {
-		bots, err := r.Bots(0, 2)
-		if err != nil || len(bots) != 1 {
-			return id, false, err
-		}
-		return bots[0].ID, true, nil
-	}
-	if id, ok = domain.ParseBotID(*config.ChatBotID); !ok {
-		return id, false, nil
+	if id, ok, err = namedChatBot(r, config); err != nil || !ok {
+		return id, false, err
 	}
 	_, err = r.Bot(id)
 	return id, err == nil, ignoreGone(err)
+}
+
+func namedChatBot(r ports.BotReader, config domain.TenantConfig) (id domain.BotID, ok bool, err error) {
+	if config.ChatBotID != nil {
+		id, ok = domain.ParseBotID(*config.ChatBotID)
+		return id, ok, nil
+	}
+	bots, err := r.Bots(0, 2)
+	if err != nil || len(bots) != 1 {
+		return id, false, err
+	}
+	return bots[0].ID, true, nil
 }
 
 // findChat reads the room of a chat that the caller owns or is a member of, or any for the backend; everything else is

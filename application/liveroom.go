@@ -269,15 +269,24 @@ func (s *seat) goLive(f *Fanout, r *liveRoom) {
 	}
 }
 
-// push hands a frame to the seat's socket. When its queue is full the seat is behind, at pos.
+// push hands a frame to the seat's socket; before the one that says that the room is gone for it, the ends of what it was
+// shown. When its queue is full the seat is behind, at pos.
 func (s *seat) push(f *Fanout, r *liveRoom, frame ports.Frame, pos int64) bool {
 	drains := s.peer.drains.Load()
+	if (frame.Kind != domain.EventRoomRemoved || s.cutShown(f, r)) && s.take(f, frame) {
+		return true
+	}
+	s.fallBehind(r, pos, drains)
+	return false
+}
+
+// take hands a frame to the seat's socket; false when that takes nothing now.
+func (s *seat) take(f *Fanout, frame ports.Frame) bool {
 	if s.peer.sink.Push(frame) {
 		f.counters.pushed.Add(1)
 		return true
 	}
 	f.counters.overflows.Add(1)
-	s.fallBehind(r, pos, drains)
 	return false
 }
 

@@ -22,9 +22,16 @@ type liveStream struct {
 
 // shown is a stream whose start a socket has got, and which has not ended for it.
 type shown struct {
-	id     domain.MessageID
-	sent   int // bytes of its text
-	points int // code points of those
+	id      domain.MessageID
+	attempt int
+	text    string      // what it was sent of it
+	points  int         // code points of that
+	end     ports.Frame // the end that its socket has not taken; Bytes are nil while there is none
+}
+
+// goesOnWith reports whether more of a stream continues what was shown. A later attempt does not: its start comes first.
+func (o *shown) goesOnWith(st *liveStream) bool {
+	return o.id == st.Message && o.attempt == st.Attempt && len(o.text) <= len(st.Text)
 }
 
 // hintStream carries parts of streams on the channel of their room; no client sees it.
@@ -56,10 +63,11 @@ func readStreamPart(s signal) (p domain.StreamPart, ok bool) {
 	p.Begin = r.next(1)[0] == 1
 	p.Failed = domain.StreamCode(r.bytes())
 	p.Text = string(r.bytes())
-	return p, !r.failed
+	return p, !r.failed && p.Offset >= 0
 }
 
-// stream takes a part of an answer. What does not continue what is known is asked for from the beginning.
+// stream takes a part of an answer. What does not continue what is known is asked for from the beginning. Of an attempt that
+// another has taken the place of nothing counts, not even how it failed: its run has lost the answer, and does not know yet.
 func (r *liveRoom) stream(f *Fanout, sig signal) {
 	part, ok := readStreamPart(sig)
 	if !ok {
@@ -77,6 +85,8 @@ func (r *liveRoom) stream(f *Fanout, sig signal) {
 	}
 	known := r.streams[part.Message]
 	switch {
+	case known != nil && part.Attempt < known.Attempt:
+		return
 	case part.Failed != "" && known != nil && known.held:
 		known.Failed, known.Text = part.Failed, part.Text
 	case part.Failed != "":
@@ -124,17 +134,19 @@ func (r *liveRoom) showStream(f *Fanout, st *liveStream) {
 }
 
 // follow brings the streams of a room to a step of its log, before anybody gets that: one that becomes a message is over,
-// and those older than a handoff fall silent. The caller holds r.mu.
+// those older than a handoff fall silent, and nothing more begins in a room that is removed. The caller holds r.mu.
 func (r *liveRoom) follow(sig signal) {
 	if sig.end.Bytes != nil {
 		r.streamOver(sig.end.Stream)
 	}
-	if sig.Kind != domain.EventHandoff {
-		return
-	}
-	r.handed = sig.Rev
-	for _, st := range r.streams {
-		st.silent = st.silent || st.Since < r.handed
+	switch sig.Kind {
+	case domain.EventRoomRemoved:
+		r.streams = nil
+	case domain.EventHandoff:
+		r.handed = sig.Rev
+		for _, st := range r.streams {
+			st.silent = st.silent || st.Since < r.handed
+		}
 	}
 }
 
@@ -154,35 +166,59 @@ func (r *liveRoom) showHeld(f *Fanout) {
 
 func (s *seat) noteShown(st *liveStream, points int) {
 	s.hide(st.Message)
-	s.shown = append(s.shown, shown{st.Message, len(st.Text), points})
+	s.shown = append(s.shown, shown{id: st.Message, attempt: st.Attempt, text: st.Text, points: points})
 }
 
-// showAll gives a seat that becomes live the streams that are under way, each with its text so far; false when its socket
-// does not take them now. The caller holds r.mu.
+// showAll gives a seat that becomes live the ends that it has missed, and the streams that are under way, each with its text
+// so far; false when its socket does not take them now. The caller holds r.mu.
 func (s *seat) showAll(f *Fanout, r *liveRoom) bool {
+	if !s.endShown(f, func(o shown) ports.Frame { return o.end }) {
+		return false
+	}
 	for _, st := range r.streams {
-		if st.held || st.silent || s.until > 0 || slices.ContainsFunc(s.shown, func(o shown) bool { return o.id == st.Message }) {
+		if st.held || st.silent || s.until > 0 || slices.ContainsFunc(s.shown, func(o shown) bool { return o.goesOnWith(st) }) {
 			continue
 		}
-		if !s.peer.sink.Push(f.enc.StreamStart(st.StreamPart)) {
-			f.counters.overflows.Add(1)
+		if !s.take(f, f.enc.StreamStart(st.StreamPart)) {
 			return false
 		}
-		f.counters.pushed.Add(1)
 		s.noteShown(st, utf8.RuneCountInString(st.Text))
 	}
 	return true
 }
 
-// hide forgets that a seat was shown a stream, and reports whether it was. The caller holds r.mu.
-func (s *seat) hide(id domain.MessageID) (was bool) {
-	n := len(s.shown)
+// endShown gives a seat the ends of the streams that it was shown, those that end names; false when its socket does not take
+// them now. The caller holds r.mu.
+func (s *seat) endShown(f *Fanout, end func(shown) ports.Frame) bool {
+	for _, o := range slices.Clone(s.shown) {
+		frame := end(o)
+		if frame.Bytes == nil {
+			continue
+		}
+		if !s.take(f, frame) {
+			return false
+		}
+		s.hide(o.id)
+	}
+	return true
+}
+
+// cutShown ends all that a seat was shown, with what it was sent of it: the next it gets is that the room is gone for it, and
+// what an answer came to be is not its user's to see. The caller holds r.mu.
+func (s *seat) cutShown(f *Fanout, r *liveRoom) bool {
+	return s.endShown(f, func(o shown) ports.Frame {
+		return f.enc.StreamError(domain.StreamPart{
+			Tenant: r.tenant, Room: r.id, Message: o.id, Attempt: o.attempt, Failed: domain.StreamRemoved, Text: o.text,
+		})
+	})
+}
+
+// hide forgets that a seat was shown a stream. The caller holds r.mu.
+func (s *seat) hide(id domain.MessageID) {
 	s.shown = slices.DeleteFunc(s.shown, func(o shown) bool { return o.id == id })
-	was = len(s.shown) < n
 	if len(s.shown) == 0 {
 		s.shown = nil
 	}
-	return was
 }
 
 // growStream adds to an answer and sends each socket what it has not got of it: one that takes nothing now gets more with
@@ -202,19 +238,19 @@ func (r *liveRoom) growStream(f *Fanout, st *liveStream, more string) {
 		}
 		for k := range s.shown {
 			o := &s.shown[k]
-			if o.id != st.Message {
+			if !o.goesOnWith(st) {
 				continue
 			}
 			frame, added := common, commonPoints
-			if o.sent != before || common.Bytes == nil {
-				rest := st.Text[o.sent:]
+			if len(o.text) != before || common.Bytes == nil {
+				rest := st.Text[len(o.text):]
 				frame, added = f.enc.StreamDelta(st.StreamPart, o.points, rest), utf8.RuneCountInString(rest)
 			}
-			if o.sent == before {
+			if len(o.text) == before {
 				common, commonPoints = frame, added
 			}
 			if s.peer.sink.Hint(frame) {
-				o.sent, o.points = len(st.Text), o.points+added
+				o.text, o.points = st.Text, o.points+added
 			}
 		}
 	}
@@ -222,22 +258,23 @@ func (r *liveRoom) growStream(f *Fanout, st *liveStream, more string) {
 
 // failStream ends a stream of which there is no message. The caller holds r.mu.
 func (r *liveRoom) failStream(f *Fanout, part domain.StreamPart) {
-	r.closeStream(part.Message, f.enc.StreamError(part))
+	r.closeStream(f, part.Message, f.enc.StreamError(part))
 }
 
-// closeStream sends the end of a stream to everybody who was shown its start. The caller holds r.mu.
-func (r *liveRoom) closeStream(id domain.MessageID, frame ports.Frame) {
+// closeStream sends the end of a stream to everybody who was shown its start: to those who are not live once they are, unless
+// the log or the end of their seat ends it before. The caller holds r.mu.
+func (r *liveRoom) closeStream(f *Fanout, id domain.MessageID, frame ports.Frame) {
 	r.streamOver(id)
 	for i := range r.seats {
 		s := &r.seats[i]
-		if !s.hide(id) || s.until > 0 {
-			continue
+		k := slices.IndexFunc(s.shown, func(o shown) bool { return o.id == id })
+		switch {
+		case k < 0:
+		case s.state == live && s.push(f, r, frame, r.last):
+			s.hide(id)
+		default:
+			s.shown[k].end = frame
 		}
-		drains := s.peer.drains.Load()
-		if s.state != behind && s.peer.sink.Push(frame) {
-			continue
-		}
-		s.peer.fallBehind(task{frame: frame}, drains) // it ends for everybody who was shown its start
 	}
 }
 
@@ -312,7 +349,7 @@ func (f *Fanout) sweepStreams(ctx context.Context) {
 				}
 				r.mu.Lock()
 				if end.Rev <= r.last { // else it comes with the log
-					r.closeStream(part.Message, end)
+					r.closeStream(f, part.Message, end)
 				}
 				r.mu.Unlock()
 			}
@@ -340,4 +377,12 @@ func (r *liveRoom) hide(p *Peer, id domain.MessageID) {
 	if s := r.seatOf(p); s != nil {
 		s.hide(id)
 	}
+}
+
+// cutShown is the seat's cutShown, for who does not hold mu.
+func (r *liveRoom) cutShown(p *Peer) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.seatOf(p)
+	return s == nil || s.cutShown(p.f, r)
 }

@@ -158,6 +158,7 @@ type botRun struct {
 
 	saw        atomic.Int64  // part.Since
 	questioned bool          // the model was asked
+	again      bool          // the store may have done what ends the run, and its answer was lost
 	wanted     chan struct{} // somebody wants to hear all of it once more
 
 	mu     sync.Mutex
@@ -230,6 +231,13 @@ func (u *botRun) make(ctx context.Context) error {
 		return u.end(ctx)
 	}
 	return u.speak(ctx, running, func(ctx context.Context, v *voice) ending { return u.ask(ctx, system, v) })
+}
+
+// holding is the claim as it is shown with what the run writes.
+func (u *botRun) holding() domain.Hold {
+	hold := u.hold
+	hold.Since = u.since()
+	return hold
 }
 
 // resume goes on with a stream that had begun and in which nothing was said, as its next attempt.
@@ -430,6 +438,7 @@ func (u *botRun) settle(ctx context.Context, write func(ports.Tx) error) error {
 // takeOver ends the stream of a run that died: what was kept of it is the message. What was asked since is the next run's.
 func (u *botRun) takeOver(ctx context.Context, left domain.Stream) error {
 	u.hold.Trigger = left.ReplyTo
+	u.saw.Store(u.asked.FirstRev) // nobody knows what the run that died saw, but that it came behind what it answers
 	u.part = domain.StreamPart{
 		Tenant: u.claim.Tenant, Room: left.Room, Message: left.Message, Bot: left.Bot.User(), ReplyTo: left.ReplyTo,
 		Attempt: left.Attempt, Text: left.Text,

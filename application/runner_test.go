@@ -96,7 +96,13 @@ func fails(err *ports.ModelError, words ...string) func(func(ports.Piece, error)
 
 func inTheatre(t *testing.T, scenario func(p *theatre)) {
 	t.Helper()
-	inHall(t, func(h *hall) {
+	inTheatreOver(t, nil, scenario)
+}
+
+// inTheatreOver plays where the node works through a store of the test's.
+func inTheatreOver(t *testing.T, over func(ports.Store) ports.Store, scenario func(p *theatre)) {
+	t.Helper()
+	inHallOver(t, over, func(h *hall) {
 		p := &theatre{hall: h, model: &model{}}
 		p.answers(func(int, ports.Attempt) ports.Outcome {
 			return ports.Outcome{Result: ports.Delivered, Status: 200, Answer: []byte(`{"system_prompt":"Be kind."}`)}
@@ -120,7 +126,7 @@ func (p *theatre) openTheatreOf(slots *application.Slots) {
 	}
 	ids, clock, log := system.IDs{}, system.Clock{}, slog.New(slog.DiscardHandler)
 	p.runner = application.NewRunner(application.RunnerDeps{
-		Outbox: p.store, Log: p.store, Store: p.store, Tenants: p.identity, LLM: p.model, Courier: p.courier, Encoder: jsonEncoder{},
+		Outbox: p.store, Log: p.store, Store: p.through, Tenants: p.identity, LLM: p.model, Courier: p.courier, Encoder: jsonEncoder{},
 		Sealer: sealer, Bus: p.bus, IDs: ids, Clock: clock, Usage: application.NewUsage(p.store, clock, log), Logger: log, Slots: slots,
 		Config: application.RunnerConfig{Idle: 30 * time.Second},
 	})

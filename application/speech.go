@@ -53,7 +53,7 @@ func (u *botRun) speak(ctx, running context.Context, answer func(context.Context
 func (u *botRun) open(ctx context.Context) (opened bool, err error) {
 	s := u.stream()
 	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) {
-		note, err := tx.OpenStream(u.hold, s)
+		note, err := tx.OpenStream(u.holding(), s)
 		if err == nil && (note.Human || note.Removed) {
 			err = tx.EndStream(u.hold, s.Message)
 		}
@@ -117,13 +117,16 @@ func (u *botRun) ask(ctx context.Context, system string, voice *voice) (end endi
 // begin begins a stream anew, with its next attempt.
 func (u *botRun) begin(ctx context.Context, attempt int) bool {
 	u.mu.Lock()
-	u.part.Attempt = attempt
 	s := u.stream()
 	u.mu.Unlock()
-	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) { return tx.OpenStream(u.hold, s) })
-	if !u.heed(note, err) {
+	s.Attempt = attempt
+	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) { return tx.OpenStream(u.holding(), s) })
+	if !u.heed(note, err) || err != nil { // an attempt that is not stored may be begun by another run as well
 		return false
 	}
+	u.mu.Lock()
+	u.part.Attempt = attempt
+	u.mu.Unlock()
 	u.publish()
 	return true
 }
@@ -207,6 +210,7 @@ func (u *botRun) finish(ctx context.Context, end ending) error {
 		if !errors.Is(err, domain.ErrBusy) && !errors.Is(err, domain.ErrUnavailable) || !sleep(trying, finishRetry) {
 			return err
 		}
+		u.again = true
 	}
 }
 
@@ -221,7 +225,8 @@ func (u *botRun) store(ctx context.Context, end ending) error {
 		ID: u.part.Message, Bot: u.claim.Bot, ReplyTo: u.part.ReplyTo, Content: u.part.Text, Meta: u.meta(end),
 		Webhook: u.r.Courier.Webhook(u.tenant) != "", Now: u.r.Clock.Now(),
 	}
-	in := domain.Intent{Room: u.part.Room, Sender: u.part.Bot, ReplyTo: u.part.ReplyTo, Hold: &u.hold}
+	hold := u.holding()
+	in := domain.Intent{Room: u.part.Room, Sender: u.part.Bot, ReplyTo: u.part.ReplyTo, Hold: &hold}
 	_, err := u.r.Log.Append(ctx, u.claim.Tenant, in, answer.Decide)
 	switch {
 	case errors.Is(err, domain.ErrHandedOff):
@@ -258,9 +263,12 @@ func (u *botRun) book(ctx context.Context, end ending) {
 	}
 }
 
-// fail ends a stream without a message.
+// fail ends a stream without a message. When the try before has ended it, and only its answer was lost, that is told now.
 func (u *botRun) fail(ctx context.Context, code domain.StreamCode) error {
 	err := u.r.Store.Update(ctx, u.claim.Tenant, func(tx ports.Tx) error { return tx.EndStream(u.hold, u.part.Message) })
+	if u.again && errors.Is(err, domain.ErrLeaseLost) && u.hasFailed(ctx) {
+		err = nil
+	}
 	if errors.Is(err, domain.ErrLeaseLost) {
 		u.r.counters.lost.Add(1)
 		return nil
@@ -270,6 +278,17 @@ func (u *botRun) fail(ctx context.Context, code domain.StreamCode) error {
 	}
 	u.failed(code)
 	return nil
+}
+
+// hasFailed reports whether the store knows that the answer has ended and that there is no message of it.
+func (u *botRun) hasFailed(ctx context.Context) bool {
+	_, err := ports.View(ctx, u.r.Store, u.claim.Tenant, func(v ports.Reader) (m domain.Message, err error) {
+		if _, err := v.Stream(u.part.Room, u.part.Message); !errors.Is(err, domain.ErrMessageNotFound) {
+			return m, err
+		}
+		return v.Message(u.part.Room, u.part.Message)
+	})
+	return errors.Is(err, domain.ErrMessageNotFound)
 }
 
 // failed counts and tells the end of a stream of which there is no message.
@@ -423,17 +442,14 @@ func (u *botRun) beat() {
 }
 
 // tellAll tells the whole to a node that has asked. What that node has seen of the room before is not known here: the run
-// looks first whether it may still speak.
+// looks first whether it may still speak, and its hold stands, which is so at the room's position at least that was read before.
 func (u *botRun) tellAll(ctx context.Context) {
 	room, err := ports.View(ctx, u.r.Store, u.claim.Tenant, func(v ports.Reader) (domain.Room, error) {
-		if _, err := v.Stream(u.part.Room, u.part.Message); err != nil {
-			return domain.Room{}, err
-		}
 		room, _, err := v.Access(u.part.Room, u.part.Bot)
 		return room, err
 	})
-	if err != nil || room.Handoff.IsHuman() {
-		return // it ends soon
+	if err != nil || !u.keep(ctx) {
+		return // it ends soon, or is asked again
 	}
 	u.mu.Lock()
 	u.part.Since = room.LastRev
@@ -442,15 +458,16 @@ func (u *botRun) tellAll(ctx context.Context) {
 	u.publish()
 }
 
-// keep stores how far the answer has come, and heeds what the store says of its room.
-func (u *botRun) keep(ctx context.Context) {
+// keep stores how far the answer has come, and heeds what the store says of its room; false when it says that the run is to
+// end, or nothing.
+func (u *botRun) keep(ctx context.Context) bool {
 	u.mu.Lock()
 	text := u.part.Text
 	u.mu.Unlock()
 	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) {
-		return tx.KeepStream(u.hold, u.part.Message, text)
+		return tx.KeepStream(u.holding(), u.part.Message, text)
 	})
-	u.heed(note, err)
+	return u.heed(note, err) && err == nil
 }
 
 // heed ends the run when it is to end; false when it is.

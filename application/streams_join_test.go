@@ -258,3 +258,87 @@ func TestAnAnswerInARoomThatIsRemovedEndsAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// endsWith fails unless a client's last frames of a room are these, whatever comes of it later.
+func endsWith(t *testing.T, c *client, room domain.RoomID, want ...string) {
+	t.Helper()
+	var got []string
+	for _, f := range c.all() {
+		switch {
+		case f.Room != room:
+		case f.Kind == domain.EventRoomRemoved:
+			got = append(got, "room.removed")
+		default:
+			got = append(got, string(f.Bytes))
+		}
+	}
+	if len(got) < len(want) || !slices.Equal(got[len(got)-len(want):], want) {
+		t.Errorf("%s got %q, want %q in the end", c.user, got, want)
+	}
+}
+
+// TestAnAnswerEndsForWhoIsRemovedMeanwhile, with what they were shown of it; the others see all of it.
+func TestAnAnswerEndsForWhoIsRemovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		room := p.sings()
+		ann, bob := p.connect("ann", "d"), p.connect("bob", "d")
+		slow := p.connectAs(&client{h: p.hall, user: "bob", device: "slow", capacity: len(bob.all()) + 3}) // to a word of it
+		p.say("ann", room, "Sing")
+		time.Sleep(2500 * time.Millisecond)
+		if err := p.rooms.RemoveMember(context.Background(), p.as("ann"), room, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		slow.roomier(100)
+		time.Sleep(time.Second)
+		endsWith(t, bob, room, "delta 2+ la", "member.removed", `error REMOVED "la la"`, "room.removed")
+		endsWith(t, slow, room, `error REMOVED "la"`, "room.removed")
+		if shown := ann.shown(); shown[len(shown)-1] != "end la la la la la la la la la la" {
+			t.Errorf("ann was shown %q", shown)
+		}
+	})
+}
+
+// TestWhoIsAMemberAgainSeesTheAnswerGoOn from a start of its own: the one before it has ended.
+func TestWhoIsAMemberAgainSeesTheAnswerGoOn(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		room := p.sings()
+		bob := p.connect("bob", "d")
+		p.say("ann", room, "Sing")
+		time.Sleep(2500 * time.Millisecond)
+		if err := p.rooms.RemoveMember(context.Background(), p.as("ann"), room, "bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if _, err := p.rooms.AddMembers(context.Background(), p.as("ann"), room, application.NewMembers{UserIDs: []string{"bob"}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		joinedMidway(t, bob.shown())
+	})
+}
+
+// TestAnAnswerEndsForAllOfARoomThatIsRemoved before they are told so, on a socket that follows nothing else too.
+func TestAnAnswerEndsForAllOfARoomThatIsRemoved(t *testing.T) {
+	t.Parallel()
+	inTheatre(t, func(p *theatre) {
+		room := p.sings()
+		ann := p.connect("ann", "d")
+		follows := &client{h: p.hall, user: "bob", begun: time.Now()}
+		var err error
+		if follows.peer, err = p.fanout.Watch(context.Background(), p.as("bob"), room, follows); err != nil {
+			t.Fatal(err)
+		}
+		p.say("ann", room, "Sing")
+		time.Sleep(2500 * time.Millisecond)
+		if err := p.rooms.Remove(context.Background(), p.as("ann"), room); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		for _, c := range []*client{ann, follows} {
+			endsWith(t, c, room, "delta 2+ la", `error REMOVED "la la"`, "room.removed")
+		}
+	})
+}

@@ -74,7 +74,7 @@ func (y *play) perform() {
 	}
 	if !removed {
 		y.must("hand back", y.handOff("bot"))
-		y.must("add the bot", y.add())
+		y.must("add the bot", y.add(y.bot.ID.String()))
 		time.Sleep(20 * time.Second) // until every answer has ended
 		y.note()
 	}
@@ -104,7 +104,7 @@ func (y *play) perform() {
 // happen does one thing.
 func (y *play) happen() {
 	ctx, at := context.Background(), y.chance.IntN(len(y.watchers))
-	switch y.chance.IntN(12) {
+	switch y.chance.IntN(13) {
 	case 0, 1:
 		y.did("send")
 		y.say(y.ann, y.room, "And?")
@@ -124,12 +124,16 @@ func (y *play) happen() {
 	case 8:
 		y.must("remove the bot", y.rooms.RemoveMember(ctx, y.as(y.ann), y.room, y.bot.ID.User()))
 		if y.chance.IntN(2) == 0 {
-			y.must("add the bot", y.add())
+			y.must("add the bot", y.add(y.bot.ID.String()))
 		}
 	case 9:
 		y.did("add the bot")
-		y.must("add the bot", y.add())
+		y.must("add the bot", y.add(y.bot.ID.String()))
 	case 10:
+		y.must("remove bob", y.rooms.RemoveMember(ctx, y.as(y.ann), y.room, domain.UserID(y.bob)))
+		time.Sleep(time.Duration(y.chance.Int64N(int64(200 * time.Millisecond))))
+		y.must("add bob", y.add(y.bob))
+	case 11:
 		y.did("join")
 		if y.join(y.bob, 1000, 0); y.chance.IntN(2) == 0 {
 			y.join(y.bob, 1+y.chance.IntN(6), 200*time.Millisecond)
@@ -161,8 +165,8 @@ func (y *play) handOff(mode string) error {
 	return err
 }
 
-func (y *play) add() error {
-	_, err := y.rooms.AddMembers(context.Background(), y.as(y.ann), y.room, application.NewMembers{UserIDs: []string{y.bot.ID.String()}}, nil)
+func (y *play) add(user string) error {
+	_, err := y.rooms.AddMembers(context.Background(), y.as(y.ann), y.room, application.NewMembers{UserIDs: []string{user}}, nil)
 	return err
 }
 

@@ -198,8 +198,8 @@ type shownStream struct {
 }
 
 // judge holds what a socket got of a room against what a client may rely on, in whatever order things happen: the log
-// without a gap, each start followed by one end, offsets and texts that are right, nothing of an answer behind a handoff.
-// It returns how many answers were shown, how many were told as messages, and how far the socket has come.
+// without a gap, each start followed by one end, before the room is gone for the socket at the latest, offsets and texts that
+// are right, nothing of an answer behind a handoff. It returns how many answers were shown, how many were told as messages, and how far the socket has come.
 func (w *watcher) judge(t *testing.T, room domain.RoomID, history []domain.Message) (shown, told int, last int64) {
 	t.Helper()
 	ids := map[int64]domain.MessageID{}
@@ -207,8 +207,16 @@ func (w *watcher) judge(t *testing.T, room domain.RoomID, history []domain.Messa
 		ids[m.Seq] = m.ID
 	}
 	streams, messages := map[domain.MessageID]*shownStream{}, map[domain.MessageID]bool{}
-	handoffs, removed := int64(0), false
+	handoffs := int64(0)
 	last = w.from
+	neverEnded := func() {
+		t.Helper()
+		for _, s := range streams {
+			if !s.over && !w.gone {
+				t.Errorf("%s: %q never ended: %s", w.name, s.text, w.story(room))
+			}
+		}
+	}
 	for i, f := range w.frames() {
 		if f.Room != room {
 			continue
@@ -232,9 +240,7 @@ func (w *watcher) judge(t *testing.T, room domain.RoomID, history []domain.Messa
 		s := streams[f.Stream]
 		switch {
 		case f.Kind == domain.EventRoomRemoved:
-			removed = true
-		case f.Kind == domain.EventMemberAdded && removed:
-			removed = false
+			neverEnded()
 		case f.Kind == domain.EventHandoff:
 			handoffs++
 		case f.Kind == "message.stream.start":
@@ -264,6 +270,10 @@ func (w *watcher) judge(t *testing.T, room domain.RoomID, history []domain.Messa
 			}
 			s.over = true
 			w.judgeEnd(t, s, f, part, w.missed == 0 && s.begun == handoffs)
+			if part.Code == string(domain.StreamRemoved) { // who is a member again is shown what is still under way
+				delete(streams, f.Stream)
+				shown++
+			}
 		case f.Kind == domain.EventMessage && f.Rev > 0:
 			id := ids[f.Seq]
 			if streams[id] != nil || messages[id] {
@@ -272,12 +282,8 @@ func (w *watcher) judge(t *testing.T, room domain.RoomID, history []domain.Messa
 			messages[id] = true
 		}
 	}
-	for _, s := range streams {
-		if !s.over && !w.gone && !removed {
-			t.Errorf("%s: %q never ended: %s", w.name, s.text, w.story(room))
-		}
-	}
-	return len(streams), len(messages), last
+	neverEnded()
+	return shown + len(streams), len(messages), last
 }
 
 // judgeEnd compares the text that was shown with that of the end: all of it when the socket has missed none and nobody has

@@ -22,11 +22,12 @@ func RunJob(bot BotID, m Message) Job {
 }
 
 // Hold is a claim of a run's job, as it is shown with everything that the run writes: what comes after the lease was lost
-// changes nothing.
+// changes nothing, and what comes behind a handoff is no message, though the room may have been handed back since.
 type Hold struct {
 	Job     JobID
 	Fence   int64
 	Trigger MessageID // what the run answers; a newer one has the job go on
+	Since   int64     // the room's position when the run last saw that it may speak; 0 = only who answers now counts
 }
 
 // Stream is an answer on its way: begun, and not ended.

@@ -13,7 +13,7 @@ type Intent struct {
 	ClientID    string
 	ReplyTo     MessageID
 	Idempotency *Idempotency
-	Hold        *Hold // of a bot's answer: its run ends with the message, or nothing is written (ErrLeaseLost)
+	Hold        *Hold // of a bot's answer: its run ends with the message, or nothing is written (ErrLeaseLost, ErrHandedOff)
 }
 
 // Snapshot is what the store found for an Intent, read under the room's lock in the transaction that will write.

@@ -54,7 +54,7 @@ type StreamWriter interface {
 // StreamNote is what a run must know of its room, as of the transaction.
 type StreamNote struct {
 	Stopped bool // somebody has asked for it
-	Human   bool // people answer now
+	Human   bool // people answer now, or have since the hold last saw that it may speak
 	Removed bool // the bot is no member any more, or the room is gone
 }
 

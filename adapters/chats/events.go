@@ -59,7 +59,7 @@ func problemOf(told *api.Told) problem {
 	case domain.StreamHandedOff:
 		p.message, p.fix = "A person has taken over from the AI agent", "Wait for their answer"
 	case domain.StreamRemoved:
-		p.message, p.fix = "The AI agent has left the chat", "Ask the operator for another agent"
+		p.message, p.fix = "The AI agent or you have left the chat", "Ask the operator for another agent"
 	}
 	if told.Seq > 0 {
 		p.messageID, p.content = told.MessageID, told.Content

@@ -82,20 +82,25 @@ func (t *tx) answered(hold domain.Hold, message domain.MessageID) error {
 	return err
 }
 
-// checkHold proves the hold of an intent, if it has one: of the sender's run in this room. The room is locked first, as by
-// all who write into it: one who sends there gives the run a newer trigger under that lock.
+// checkHold proves the hold of an intent, if it has one: of the sender's run in this room, which was not handed off since. The
+// room is locked first, as by all who write into it: one who sends there gives the run a newer trigger under that lock.
 func (t *tx) checkHold(in domain.Intent) error {
 	if in.Hold == nil {
 		return nil
 	}
-	if _, err := t.room(in.Room); err != nil && !errors.Is(err, domain.ErrRoomNotFound) {
+	r, err := t.room(in.Room)
+	if err != nil && !errors.Is(err, domain.ErrRoomNotFound) {
 		return err
 	}
+	gone := err != nil // which is what the sender is told
 	found, err := t.held(*in.Hold)
 	if err == nil && (found.room != in.Room || found.bot.User() != in.Sender) {
 		err = domain.ErrLeaseLost
 	}
-	return err
+	if err != nil || gone {
+		return err
+	}
+	return t.checkHandoff(r, *in.Hold)
 }
 
 // Renew implements ports.Outbox.

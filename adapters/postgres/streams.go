@@ -70,7 +70,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 	if err != nil {
 		return ports.StreamNote{}, err
 	}
-	r, note, err := t.noteLocked(of)
+	r, note, err := t.noteLocked(of, hold)
 	if err != nil {
 		return ports.StreamNote{}, err
 	}
@@ -104,7 +104,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	if err != nil {
 		return ports.StreamNote{}, err
 	}
-	note, there, err := t.note(of)
+	note, there, err := t.note(of, hold)
 	if err != nil || !there {
 		return note, err
 	}
@@ -121,11 +121,15 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 }
 
 // note is what a run must know of its room, which is not there when it was removed.
-func (t *tx) note(of run) (note ports.StreamNote, there bool, err error) {
+func (t *tx) note(of run, hold domain.Hold) (note ports.StreamNote, there bool, err error) {
 	there, err = t.conn.first(`SELECT r.handoff, EXISTS (SELECT 1 FROM members m
-			WHERE m.room = r.number AND m.bot = $3 AND m.state = 1)
-		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:]),
-		func(row row) { note = ports.StreamNote{Human: row.int(0) == handoffHuman, Removed: row.int(1) == 0} })
+			WHERE m.room = r.number AND m.bot = $3 AND m.state = 1),
+			$4::bigint > 0 AND EXISTS (SELECT 1 FROM room_changes c
+			WHERE c.room = r.number AND c.tenant = $2 AND c.kind = 9 AND c.rev > $4)
+		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:], hold.Since),
+		func(row row) {
+			note = ports.StreamNote{Human: row.int(0) == handoffHuman || row.int(2) != 0, Removed: row.int(1) == 0}
+		})
 	if !there {
 		note.Removed = true
 	}
@@ -133,7 +137,7 @@ func (t *tx) note(of run) (note ports.StreamNote, there bool, err error) {
 }
 
 // noteLocked is note of a room that is locked then, nil when it is gone.
-func (t *tx) noteLocked(of run) (*room, ports.StreamNote, error) {
+func (t *tx) noteLocked(of run, hold domain.Hold) (*room, ports.StreamNote, error) {
 	r, member, err := t.access(of.room, of.bot.User())
 	if errors.Is(err, domain.ErrRoomNotFound) {
 		return nil, ports.StreamNote{Removed: true}, nil
@@ -141,7 +145,26 @@ func (t *tx) noteLocked(of run) (*room, ports.StreamNote, error) {
 	if err != nil {
 		return nil, ports.StreamNote{}, err
 	}
-	return r, ports.StreamNote{Human: r.Handoff.IsHuman(), Removed: !member.IsActive()}, nil
+	human, err := t.handedOff(r, hold)
+	return r, ports.StreamNote{Human: human, Removed: !member.IsActive()}, err
+}
+
+// handedOff reports whether a run's room has been handed off since it last saw that it may speak.
+func (t *tx) handedOff(r *room, hold domain.Hold) (bool, error) {
+	if r.Handoff.IsHuman() || hold.Since == 0 {
+		return r.Handoff.IsHuman(), nil
+	}
+	return t.conn.first("SELECT 1 FROM room_changes WHERE room = $1 AND kind = 9 AND rev > $2 AND tenant = $3 LIMIT 1",
+		args(r.number, hold.Since, t.tenant), func(row) {})
+}
+
+// checkHandoff refuses a message of a run whose room has been handed off.
+func (t *tx) checkHandoff(r *room, hold domain.Hold) error {
+	human, err := t.handedOff(r, hold)
+	if err == nil && human {
+		err = domain.ErrHandedOff
+	}
+	return err
 }
 
 // EndStream implements ports.StreamWriter.

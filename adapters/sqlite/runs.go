@@ -73,7 +73,7 @@ func (t *tx) answered(hold domain.Hold, message domain.MessageID) error {
 	return err
 }
 
-// checkHold proves the hold of an intent, if it has one: of the sender's run in this room.
+// checkHold proves the hold of an intent, if it has one: of the sender's run in this room, which was not handed off since.
 func (t *tx) checkHold(in domain.Intent) error {
 	if in.Hold == nil {
 		return nil
@@ -82,7 +82,14 @@ func (t *tx) checkHold(in domain.Intent) error {
 	if err == nil && (found.room != in.Room || found.bot.User() != in.Sender) {
 		err = domain.ErrLeaseLost
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	r, err := t.room(in.Room)
+	if err != nil {
+		return err
+	}
+	return t.checkHandoff(r, *in.Hold)
 }
 
 // enqueueRuns stores the runs that a message has asked for.

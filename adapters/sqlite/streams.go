@@ -69,7 +69,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 	if err != nil {
 		return ports.StreamNote{}, err
 	}
-	r, note, err := t.noteOf(of)
+	r, note, err := t.noteOf(of, hold)
 	if err != nil || r == nil {
 		return note, err
 	}
@@ -100,7 +100,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	if err != nil {
 		return ports.StreamNote{}, err
 	}
-	r, note, err := t.noteOf(of)
+	r, note, err := t.noteOf(of, hold)
 	if err != nil || r == nil {
 		return note, err
 	}
@@ -119,7 +119,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 }
 
 // noteOf is what a run must know of its room, which is nil when it is gone.
-func (t *tx) noteOf(of run) (*room, ports.StreamNote, error) {
+func (t *tx) noteOf(of run, hold domain.Hold) (*room, ports.StreamNote, error) {
 	r, member, err := t.access(of.room, of.bot.User())
 	if errors.Is(err, domain.ErrRoomNotFound) {
 		return nil, ports.StreamNote{Removed: true}, nil
@@ -127,7 +127,26 @@ func (t *tx) noteOf(of run) (*room, ports.StreamNote, error) {
 	if err != nil {
 		return nil, ports.StreamNote{}, err
 	}
-	return r, ports.StreamNote{Human: r.Handoff.IsHuman(), Removed: !member.IsActive()}, nil
+	human, err := t.handedOff(r, hold)
+	return r, ports.StreamNote{Human: human, Removed: !member.IsActive()}, err
+}
+
+// handedOff reports whether a run's room has been handed off since it last saw that it may speak.
+func (t *tx) handedOff(r *room, hold domain.Hold) (bool, error) {
+	if r.Handoff.IsHuman() || hold.Since == 0 {
+		return r.Handoff.IsHuman(), nil
+	}
+	return t.conn.first("SELECT 1 FROM room_changes WHERE room = ? AND kind = 9 AND rev > ? LIMIT 1",
+		args(r.number, hold.Since), func(row) {})
+}
+
+// checkHandoff refuses a message of a run whose room has been handed off.
+func (t *tx) checkHandoff(r *room, hold domain.Hold) error {
+	human, err := t.handedOff(r, hold)
+	if err == nil && human {
+		err = domain.ErrHandedOff
+	}
+	return err
 }
 
 // EndStream implements ports.StreamWriter.

@@ -15,6 +15,7 @@ var answerContracts = []contract{
 	{"a run that answers goes on at once when there is a newer trigger", answeredRunGoesOn},
 	{"an answer to an older trigger leaves the newer one waiting", answerToAnOlderTrigger},
 	{"an answer that comes after a handoff is refused and leaves the run", answerAfterAHandoff},
+	{"an answer that is older than a handoff is not written, though the room was handed back", answerAfterAHandoffAndBack},
 	{"an answer of a bot that has left is refused and leaves the run", answerOfOneWhoLeft},
 	{"an answer that is refused or fails changes nothing", failedAnswer},
 	{"a bot's answer asks no bot", answerAsksNobody},
@@ -141,6 +142,43 @@ func answerAfterAHandoff(f *fixture) {
 	f.handBack(room.ID)
 	next := f.theRunAfter(room.ID)
 	f.answer(room.ID, next, "handed back")
+	f.dense(room.ID)
+}
+
+// answerAfterAHandoffAndBack is of a run that has heard of neither.
+func answerAfterAHandoffAndBack(f *fixture) {
+	room, run, s := f.running()
+	hold := holdOf(run)
+	hold.Since = f.roomNow(room.ID).LastRev
+	note, err := f.tryKeep(hold, s.Message, "said")
+	equal(f.t, "the error of KeepStream", err, nil)
+	equal(f.t, "the note before", note, ports.StreamNote{})
+	f.handOver(room.ID, "ann")
+	f.handBack(room.ID)
+	for range 2 {
+		f.unchangedLog(room.ID, func() {
+			_, err := f.answerTo(room.ID, hold, f.newAnswer(s, "never"))
+			wantError(f.t, "Append behind a handoff", err, domain.ErrHandedOff)
+		})
+		note, err := f.tryKeep(hold, s.Message, "said")
+		equal(f.t, "the error of KeepStream", err, nil)
+		equal(f.t, "the note of KeepStream", note, ports.StreamNote{Human: true})
+		s.Attempt++
+		note, err = f.tryOpen(hold, s)
+		equal(f.t, "the error of OpenStream", err, nil)
+		equal(f.t, "the note of OpenStream", note, ports.StreamNote{Human: true})
+		f.reopen()
+		f.times.pass(lease)
+		run = f.theRun()
+		hold.Fence = run.Fence
+	}
+	hold.Since = f.roomNow(room.ID).LastRev // it has looked again
+	note, err = f.tryKeep(hold, s.Message, "said")
+	equal(f.t, "the error of KeepStream", err, nil)
+	equal(f.t, "the note in the end", note, ports.StreamNote{})
+	_, err = f.answerTo(room.ID, hold, f.newAnswer(s, "handed back"))
+	equal(f.t, "the error of Append", err, nil)
+	f.noRuns("in the end")
 	f.dense(room.ID)
 }
 
