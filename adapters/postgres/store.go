@@ -27,6 +27,9 @@ type Store struct {
 	tenants   *pgxpool.Pool // of the role that sees one tenant's rows
 	appenders *pgxpool.Pool // the same, for batches of sends, which do not wait behind other work
 	operators *pgxpool.Pool // of the role that sees all
+	work      *gate         // units of work of the tenants' pool
+	views     *gate         // views of it
+	doors     *doors
 	claim     *claim
 	steady    *steady
 	dispatch  *dispatcher
@@ -76,6 +79,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, log: cfg.Logger, counts: sqlrows.NewCounts(countedMembers)}
+	work := placesOfWork(cfg.MaxConns)
+	s.work, s.views, s.doors = newGate(work, greedOfWork), newGate(cfg.MaxConns, greedOfViews), newDoors(work)
 	if err := s.start(ctx); err != nil {
 		s.end()
 		return nil, fmt.Errorf("open the store: %w", err)
