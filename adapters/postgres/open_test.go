@@ -219,7 +219,7 @@ func TestStoreThatMustBeAloneIsOpenedOnce(t *testing.T) {
 	openStore(t, alone)
 }
 
-const holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+const holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 func TestHoldOfTheDatabaseIsTakenAgainOrTheProcessEnds(t *testing.T) {
 	t.Parallel()

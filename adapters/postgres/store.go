@@ -32,6 +32,7 @@ type Store struct {
 	doors     *doors
 	claim     *claim
 	steady    *steady
+	time      *timekeeper // nil for a command
 	dispatch  *dispatcher
 	counts    *sqlrows.Counts
 	departing departing
@@ -111,6 +112,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 	if err := s.openOutbox(ctx); err != nil {
 		return err
 	}
+	if s.time, err = s.keepTimeAlways(ctx); err != nil {
+		return err
+	}
 	s.appends = newBatcher(s)
 	s.sweeper = newSweeper(s)
 	return nil
@@ -188,6 +192,7 @@ func (s *Store) Close() error {
 
 // end closes as much of the store as was opened.
 func (s *Store) end() {
+	s.time.close()
 	if s.sweeper != nil {
 		s.sweeper.close()
 	}
