@@ -401,6 +401,38 @@ func TestAnEndpointThatTakesNoCallsSpendsNoAttempts(t *testing.T) {
 	})
 }
 
+// TestACallThatWasNeverMadeIsMadeOnceHoweverOldItIs: what it waited for was here, and not with its receiver.
+func TestACallThatWasNeverMadeIsMadeOnceHoweverOldItIs(t *testing.T) {
+	t.Parallel()
+	timeout := ports.Outcome{Result: ports.Retryable, Cause: ports.CauseTimeout}
+	for dead, outcome := range []ports.Outcome{accepted, timeout} {
+		inPost(t, func(n int, _ ports.Attempt) ports.Outcome {
+			if n == 1 {
+				return accepted
+			}
+			return outcome
+		}, func(p *post) {
+			room := p.group("ann", "bob")
+			m := p.send("ann", room)
+			time.Sleep(time.Minute)
+			old := domain.Job{ID: domain.JobID{1}, Event: domain.JobID{1}, Lane: domain.LaneWebhook, Room: room, Message: m.ID, Due: time.Now(), CreatedAt: time.Now().Add(-25 * time.Hour)}
+			if err := p.store.Update(context.Background(), p.tenant, func(tx ports.Tx) error { return tx.Enqueue(old) }); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			letters := p.dead()
+			if len(p.got()) != 2 || len(letters) != dead || p.waiting(domain.LaneWebhook) != 0 {
+				t.Errorf("%d calls, want one of each job; dead %+v, want %d; %d wait", len(p.got()), letters, dead, p.waiting(domain.LaneWebhook))
+			}
+			for _, letter := range letters {
+				if letter.Attempts != 1 || letter.Error != "connection timeout" {
+					t.Errorf("dead %+v", letter)
+				}
+			}
+		})
+	}
+}
+
 // TestAnOutageLosesNothing: ten minutes without the receiver, a message every five seconds.
 func TestAnOutageLosesNothing(t *testing.T) {
 	t.Parallel()

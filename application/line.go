@@ -78,6 +78,13 @@ func (l *line) restFor(tenant domain.TenantID, url string, pause time.Duration) 
 	l.resting[tenant] = rest{time.Now().Add(min(pause, lineRest)), url}
 }
 
+// rests reports whether a tenant's webhook takes no call now.
+func (l *line) rests(tenant domain.TenantID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.resting[tenant].until) > 0
+}
+
 // carry makes one call and settles it. What cannot be prepared because something is away is put off; another failure of the
 // store leaves the claim to its lease: the call is made again then.
 func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) {
@@ -133,12 +140,13 @@ func (l *line) attempt(ctx context.Context, now *call) (ports.Settlement, error)
 	return l.judge(now, now.outcome), nil
 }
 
-// make sends the call, unless it is too old, or nobody is there to receive it, or it cannot be signed.
+// make sends the call, unless it is too old, or nobody is there to receive it, or it cannot be signed. One that was never
+// made is made once however old it is: it may have waited here, or its age may be what a clock says that was set.
 func (l *line) make(ctx context.Context, now *call) ports.Outcome {
 	if now.url == "" { // the receiver has said since that it wants no more
 		return ports.Outcome{Result: ports.Gone, Cause: ports.StatusCause(statusGone)}
 	}
-	if now.age() >= domain.JobLife {
+	if now.age() >= domain.JobLife && (now.claim.Attempts > 0 || l.rests(now.claim.Tenant)) {
 		return ports.Outcome{Result: ports.Deferred, Cause: ports.CauseCircuit}
 	}
 	secrets, err := l.c.secrets(now.tenant)

@@ -171,12 +171,14 @@ func (p *Peer) pause(drains int64) bool {
 
 // abandon ends a socket that cannot be caught up: its client comes back and resumes.
 func (p *Peer) abandon(ctx context.Context, err error) {
-	const internalError, goingAway, revoked = 1011, 1001, 4401
+	const internalError, tryLater, goingAway, revoked = 1011, 1013, 1001, 4401
 	switch {
 	case ctx.Err() != nil || errors.Is(err, domain.ErrClosing):
 		p.sink.Close(goingAway, "server is shutting down")
 	case errors.Is(err, domain.ErrTenantNotFound):
 		p.sink.Close(revoked, "credential revoked")
+	case errors.Is(err, domain.ErrBusy), errors.Is(err, domain.ErrUnavailable): // the store tells of its own trouble
+		p.sink.Close(tryLater, "the log cannot be read at the moment")
 	default:
 		p.f.log.Error("socket could not be caught up", "error", err)
 		p.sink.Close(internalError, "the log could not be read")

@@ -14,8 +14,8 @@ import (
 	"github.com/chatapi/chatapi/test/harness"
 )
 
-// hold locks a room, as a node that does not move, until release is called.
-func hold(tb testing.TB, dsn string, room domain.RoomID) (release func()) {
+// hold locks rooms, as a node that does not move, until release is called.
+func hold(tb testing.TB, dsn string, rooms ...domain.RoomID) (release func()) {
 	tb.Helper()
 	c := connectTo(tb, dsn)
 	mustExec(tb, c, "SET ROLE chatapi_operator")
@@ -23,8 +23,10 @@ func hold(tb testing.TB, dsn string, room domain.RoomID) (release func()) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if _, err := tx.Exec(tb.Context(), "SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", room[:]); err != nil {
-		tb.Fatal(err)
+	for _, room := range rooms {
+		if _, err := tx.Exec(tb.Context(), "SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", room[:]); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	return sync.OnceFunc(func() {
 		if err := tx.Rollback(context.Background()); err != nil {

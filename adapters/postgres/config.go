@@ -27,7 +27,8 @@ type Config struct {
 	Beside bool
 	// UnsafeDurability accepts a server that may lose what it has confirmed. For throw-away stores.
 	UnsafeDurability bool
-	// MaxConns is how many connections units of work and views have; 0 is 8, or 4 for each processor if that is more.
+	// MaxConns is how many connections units of work and views have; 0 is 8, or 4 for each processor if that is more. Units
+	// of work have three quarters of them at most, and of one tenant half of those.
 	// Batches of sends have up to 4 beside them, work across tenants 4 too, and one holds the store.
 	MaxConns int
 	// Clock says when Idempotency-Keys expire, and what time of day the times of jobs mean; nil is the system's.

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
 
 	"github.com/chatapi/chatapi/adapters/postgres"
 	"github.com/chatapi/chatapi/migrations"
@@ -219,7 +220,7 @@ func TestStoreThatMustBeAloneIsOpenedOnce(t *testing.T) {
 	openStore(t, alone)
 }
 
-const holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+const holders = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 
 func TestHoldOfTheDatabaseIsTakenAgainOrTheProcessEnds(t *testing.T) {
 	t.Parallel()
@@ -298,4 +299,37 @@ func TestHoldOfTheDatabaseEndsWithTheMachine(t *testing.T) {
 		return nil
 	})
 	harness.Check(t, err)
+}
+
+func TestAStartThatWaitsForAnothersMigrationEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	empty, err := server.NewDatabase()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { harness.Check(t, server.Drop(empty)) })
+	other := connectTo(t, server.URL(empty))
+	mustExec(t, other, fmt.Sprintf("SELECT pg_advisory_lock(%d)", lock.DefaultLockID)) // as a node that migrates
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		s, err := postgres.Open(ctx, quiet(server.URL(empty)))
+		if err == nil {
+			err = errors.Join(errors.New("it was opened"), s.Close())
+		}
+		ended <- err
+	}()
+	watch := connectTo(t, server.URL(empty))
+	harness.Eventually(t, 10*time.Second, "the start waits", func() bool {
+		return count(t, watch, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock($1)%'") > 0
+	})
+	stop()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("a start that was stopped: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("a start that was stopped goes on waiting")
+	}
 }

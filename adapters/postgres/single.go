@@ -24,6 +24,7 @@ type claim struct {
 	ended  chan struct{}
 	mu     sync.Mutex
 	holder *pgx.Conn // nil while it is lost
+	keeps  bool      // the store's time, which others are to know
 }
 
 const (
@@ -90,6 +91,9 @@ func (c *claim) take(ctx context.Context) (*pgx.Conn, error) {
 	if err = holder.QueryRow(ctx, query).Scan(&taken); err == nil && !taken {
 		err = ErrNotAlone
 	}
+	if err == nil && c.keeps {
+		_, err = holder.Exec(ctx, timeKept)
+	}
 	if err != nil {
 		closeNow(holder)
 		return nil, err
@@ -150,6 +154,17 @@ func (c *claim) use(fn func(*pgx.Conn) error) error {
 		return domain.ErrUnavailable
 	}
 	return fn(c.holder)
+}
+
+// keepTime lets others know, from now on, that this process keeps the store's time.
+func (c *claim) keepTime(ctx context.Context) error {
+	return c.use(func(holder *pgx.Conn) error {
+		if _, err := holder.Exec(ctx, timeKept); err != nil {
+			return fmt.Errorf("keep the store's time: %w", err)
+		}
+		c.keeps = true
+		return nil
+	})
 }
 
 func (c *claim) release() error {

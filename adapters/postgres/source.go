@@ -32,12 +32,20 @@ func known(r *room) (*room, error) {
 	return r, nil
 }
 
-// access finds all in one exchange with the server.
 func (t *tx) access(id domain.RoomID, user domain.UserID) (*room, *domain.Member, error) {
+	return t.accessAs(id, user)
+}
+
+// accessAs finds all in one exchange with the server, in which first is done between the lock of the room and the look at
+// the user.
+func (t *tx) accessAs(id domain.RoomID, user domain.UserID, first ...step) (*room, *domain.Member, error) {
 	found, held := t.rooms[id]
 	var steps []step
 	locked := held
 	if !held {
+		if !t.at.enter(id) {
+			return nil, nil, errCrowded
+		}
 		steps = append(steps,
 			step{query: lockRoom, args: args(id[:], t.tenant), each: func(row) error { locked = true; return nil }},
 			step{query: roomByID, args: args(id[:], t.tenant), each: func(r row) error { found = scanRoom(r); return nil }})
@@ -47,6 +55,7 @@ func (t *tx) access(id domain.RoomID, user domain.UserID) (*room, *domain.Member
 	var member *domain.Member
 	var number int64
 	if user != "" {
+		steps = append(steps, first...)
 		steps = append(steps, step{query: memberByID, args: args(id[:], t.tenant, string(user)), each: func(r row) error {
 			number = r.int(0)
 			if !r.null(1) {

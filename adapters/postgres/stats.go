@@ -33,6 +33,10 @@ func (s *Store) Stats() Stats {
 	now.InUse, now.Idle, now.MaxConns = int(pool.AcquiredConns()), int(pool.IdleConns()), int(pool.MaxConns())
 	now.OperatorInUse = int(s.operators.Stat().AcquiredConns())
 	now.Waits, now.WaitSeconds = pool.EmptyAcquireCount(), pool.EmptyAcquireWaitTime().Seconds()
+	for _, g := range []*gate{s.work, s.views} {
+		times, total := g.waits()
+		now.Waits, now.WaitSeconds = now.Waits+times, now.WaitSeconds+total.Seconds()
+	}
 	return now
 }
 

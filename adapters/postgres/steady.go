@@ -12,8 +12,8 @@ import (
 // whatever is done to the clock: a clock that is set back leaves no job waiting for the day to come round again, and
 // one that is set forward makes none early and ends no lease. It is the same on all nodes, whatever their clocks say: a
 // node that opens goes on from where another was last, by the time that has passed since on the server. Nodes write
-// theirs down while they use it and go on from the latest, so that two of them differ by no more than what one has gained
-// on the other meanwhile.
+// theirs down every now and then and go on from the latest, so that two of them differ by no more than what one has gained
+// on the other meanwhile, and one that opens beside another knows that little time can have passed.
 type steady struct {
 	clock   ports.Clock
 	elapsed func() time.Duration
@@ -21,13 +21,17 @@ type steady struct {
 	mu     sync.Mutex
 	opened time.Duration // what elapsed said when now was base
 	base   int64
-	used   bool  // since it was written down last
 	kept   int64 // the time written down last
 }
 
-// steadyEvery is how often the store's time is written down while it is in use: so much of it is lost at most when the
-// clock that it goes on by was set back while no store was open.
-const steadyEvery = 10 * time.Second
+const (
+	// steadyEvery is how often the store's time is written down: so much of it is lost at most when the clock that it goes
+	// on by was set back while no store was open.
+	steadyEvery = 10 * time.Second
+	// steadyMost is the most that a node goes on which opens beside another. If more has passed, as when that one could not
+	// write, it hears of it when that one can.
+	steadyMost = 3 * steadyEvery
+)
 
 func newSteady(cfg Config, opened time.Duration, base int64) *steady {
 	return &steady{clock: cfg.Clock, elapsed: cfg.Elapsed, opened: opened, base: base, kept: base}
@@ -37,7 +41,6 @@ func newSteady(cfg Config, opened time.Duration, base int64) *steady {
 func (s *steady) now() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.used = true
 	return s.at()
 }
 
@@ -52,10 +55,10 @@ func (s *steady) due() (now int64, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now = s.at()
-	if !s.used || now-s.kept < steadyEvery.Milliseconds() {
+	if now-s.kept < steadyEvery.Milliseconds() {
 		return now, false
 	}
-	s.used, s.kept = false, now
+	s.kept = now
 	return now, true
 }
 
@@ -93,20 +96,33 @@ func (s *Store) writeTime(c *conn, now int64) error {
 	return err
 }
 
+// The lock that every node shares from when it has the store's time until it ends, in the session that has hold of the
+// database: who finds it knows that time is being written down.
+const (
+	timeClass = "1953066341" // "time"
+	timeID    = "hashtext(current_schema())"
+	timeKept  = "SELECT pg_advisory_lock_shared(" + timeClass + ", " + timeID + ")"
+	// timeIsKept is whether somebody has it.
+	timeIsKept = `EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = ` + timeClass +
+		` AND objid = ` + timeID + `::oid AND objsubid = 2
+			AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`
+)
+
 // The store's time when it is opened. A process that is alone has nobody to agree with: it goes by its clock, but never
 // back. One of several goes on from the latest that was written down by the time that has passed since on the server,
-// which all of them have in common: one that went by its own clock would end leases that others hold. Of a server whose
-// clock was set back, or that is another with an earlier one, no time has passed. In a new store the time begins as the
-// server's.
+// which all of them have in common: one that went by its own clock would end leases that others hold. While others are
+// there it goes on by steadyMost at most: a server whose clock was set forward, or that is another with a later one, would end
+// their leases too, and all jobs for their age. Of a server whose clock was set back, or that is another with an earlier one,
+// no time has passed. In a new store the time begins as the server's.
 const (
 	timeAlone  = "UPDATE outbox_state SET now = greatest(now, $1), at = " + serverTime + " WHERE one = 1 RETURNING now"
-	timeBeside = "UPDATE outbox_state SET now = now + greatest(" + serverTime + " - at, 0), at = " + serverTime +
-		" WHERE one = 1 RETURNING now"
+	timeBeside = "UPDATE outbox_state SET at = " + serverTime + ", now = now + least(greatest(" + serverTime + " - at, 0), " +
+		"CASE WHEN at > 0 AND " + timeIsKept + " THEN $1::bigint END) WHERE one = 1 RETURNING now"
 )
 
 // openOutbox has the store's time go on, and ends the leases of a process that is no more: of any, when this one is alone.
 func (s *Store) openOutbox(ctx context.Context) error {
-	query, values := timeBeside, args()
+	query, values := timeBeside, args(steadyMost.Milliseconds())
 	if s.cfg.Alone {
 		query, values = timeAlone, args(millis(s.cfg.Clock.Now()))
 	}
@@ -119,4 +135,45 @@ func (s *Store) openOutbox(ctx context.Context) error {
 		}
 		return t.put("UPDATE outbox SET ready = due, fence = NULL WHERE fence IS NOT NULL")
 	})
+}
+
+// timekeeper writes the store's time down while nothing else does.
+type timekeeper struct {
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+// keepTimeAlways begins to, and lets others know. A command, which others need not know of, does not.
+func (s *Store) keepTimeAlways(ctx context.Context) (*timekeeper, error) {
+	if s.cfg.Beside {
+		return nil, nil
+	}
+	if err := s.claim.keepTime(ctx); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(background)
+	k := &timekeeper{stop: stop, ended: make(chan struct{})}
+	go k.run(ctx, s.keepTime)
+	return k, nil
+}
+
+func (k *timekeeper) run(ctx context.Context, keep func()) {
+	defer close(k.ended)
+	tick := time.NewTicker(steadyEvery / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			keep()
+		}
+	}
+}
+
+func (k *timekeeper) close() {
+	if k != nil {
+		k.stop()
+		<-k.ended
+	}
 }

@@ -27,8 +27,12 @@ type Store struct {
 	tenants   *pgxpool.Pool // of the role that sees one tenant's rows
 	appenders *pgxpool.Pool // the same, for batches of sends, which do not wait behind other work
 	operators *pgxpool.Pool // of the role that sees all
+	work      *gate         // units of work of the tenants' pool
+	views     *gate         // views of it
+	doors     *doors
 	claim     *claim
 	steady    *steady
+	time      *timekeeper // nil for a command
 	dispatch  *dispatcher
 	counts    *sqlrows.Counts
 	departing departing
@@ -76,6 +80,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cfg: cfg, log: cfg.Logger, counts: sqlrows.NewCounts(countedMembers)}
+	work := placesOfWork(cfg.MaxConns)
+	s.work, s.views, s.doors = newGate(work, greedOfWork), newGate(cfg.MaxConns, greedOfViews), newDoors(work)
 	if err := s.start(ctx); err != nil {
 		s.end()
 		return nil, fmt.Errorf("open the store: %w", err)
@@ -104,6 +110,9 @@ func (s *Store) start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.openOutbox(ctx); err != nil {
+		return err
+	}
+	if s.time, err = s.keepTimeAlways(ctx); err != nil {
 		return err
 	}
 	s.appends = newBatcher(s)
@@ -183,6 +192,7 @@ func (s *Store) Close() error {
 
 // end closes as much of the store as was opened.
 func (s *Store) end() {
+	s.time.close()
 	if s.sweeper != nil {
 		s.sweeper.close()
 	}

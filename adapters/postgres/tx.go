@@ -19,6 +19,7 @@ type tx struct {
 	done    bool
 	events  []domain.Event
 	settled []settled // notifications that somebody has ceased to wait for
+	at      *visit    // of the first room; nil: it may wait at any lock
 }
 
 // settled is a notification of a tenant's.

@@ -33,14 +33,22 @@ func (s *Store) operate(ctx context.Context, fn func(*tx) error) error {
 }
 
 // submit runs fn in a transaction and returns once it is durable, or rolled back. A panic or Goexit of fn goes on in the
-// caller, whose goroutine runs it. What loses against another transaction is run again, from its beginning.
+// caller, whose goroutine runs it. What loses against another transaction is run again, from its beginning, and so is what
+// comes to a room that others wait for already, once it is its turn there.
 func (s *Store) submit(ctx context.Context, pool *pgxpool.Pool, tenant domain.TenantID, fn func(*tx) error) error {
 	if !s.enter() {
 		return domain.ErrClosing
 	}
 	defer s.leave()
+	at, started := visit{doors: s.doors}, time.Now()
 	for attempt := 1; ; attempt++ {
-		place, err := s.attempt(ctx, pool, tenant, fn)
+		place, err := s.attempt(ctx, pool, tenant, &at, fn)
+		if at.refused != nil {
+			if err = at.wait(ctx, roomPatience-time.Since(started)); err == nil {
+				attempt--
+				continue
+			}
+		}
 		if attempt == attempts || !isRetryable(err) {
 			place.wait()
 			s.keepTime()
@@ -77,12 +85,20 @@ func (s *Store) translateStatement(err error) error {
 
 // attempt runs fn once, and returns the place of its events. The connection is free by then: while they wait to be told
 // others have work for it.
-func (s *Store) attempt(ctx context.Context, pool *pgxpool.Pool, tenant domain.TenantID, fn func(*tx) error) (*ticket, error) {
+func (s *Store) attempt(ctx context.Context, pool *pgxpool.Pool, tenant domain.TenantID, at *visit, fn func(*tx) error) (*ticket, error) {
+	defer at.leave()
+	if pool == s.tenants {
+		if err := s.work.enter(ctx, tenant, acquirePatience); err != nil {
+			return nil, err
+		}
+		defer s.work.leave(tenant)
+	}
 	c, number, err := s.begin(ctx, pool, toWrite, tenant)
 	if err != nil {
 		return nil, err
 	}
 	t := newTx(s, c, number, tenant)
+	t.at = at
 	defer func() {
 		t.done = true
 		rollback(c)
@@ -94,6 +110,9 @@ func (s *Store) attempt(ctx context.Context, pool *pgxpool.Pool, tenant domain.T
 		err = t.finish()
 	}
 	s.stats.closure(time.Since(started))
+	if at.refused != nil {
+		return nil, errCrowded
+	}
 	if trouble := t.conn.trouble; trouble != nil && (err == nil || isEnvironment(trouble) || isRetryable(trouble)) {
 		return nil, statementError{trouble} // whatever the closure made of it
 	}

@@ -24,8 +24,13 @@ func (s *Store) View(ctx context.Context, tenant domain.TenantID, fn func(ports.
 	if !s.enter() {
 		return domain.ErrClosing
 	}
+	if err := s.views.enter(ctx, tenant, acquirePatience); err != nil {
+		s.leave()
+		return err
+	}
 	c, number, err := s.begin(ctx, s.tenants, toRead, tenant)
 	if err != nil {
+		s.views.leave(tenant)
 		s.leave()
 		return s.translateStatement(err)
 	}
@@ -33,7 +38,7 @@ func (s *Store) View(ctx context.Context, tenant domain.TenantID, fn func(ports.
 	v.reader = reader{conn: working(c), source: v, tenant: number, tenantID: tenant, counts: s.counts}
 	defer func() {
 		v.done = true
-		go s.endView(c) // nobody has to wait for it
+		go s.endView(tenant, c) // nobody has to wait for it
 	}()
 	err = fn(v)
 	if trouble := v.conn.trouble; trouble != nil && isEnvironment(trouble) {
@@ -43,8 +48,9 @@ func (s *Store) View(ctx context.Context, tenant domain.TenantID, fn func(ports.
 }
 
 // endView lets go of the snapshot.
-func (s *Store) endView(c *pgxpool.Conn) {
+func (s *Store) endView(tenant domain.TenantID, c *pgxpool.Conn) {
 	defer s.leave()
+	defer s.views.leave(tenant)
 	rollback(c)
 	release(c)
 }

@@ -86,7 +86,7 @@ var postgresMetrics = []observe.Metric[postgres.Stats]{
 	gauge("store_connections_max", "Connections for tenants there can be.", func(s postgres.Stats) float64 { return float64(s.MaxConns) }),
 	gauge("store_operator_connections_used", "Connections at work across tenants.",
 		func(s postgres.Stats) float64 { return float64(s.OperatorInUse) }),
-	counter("store_connection_waits_total", "Times that a connection had to be waited for.",
+	counter("store_connection_waits_total", "Times that a connection, or a place at one, had to be waited for.",
 		func(s postgres.Stats) float64 { return float64(s.Waits) }),
 	counter("store_connection_wait_seconds_total", "Time in those waits.", func(s postgres.Stats) float64 { return s.WaitSeconds }),
 }

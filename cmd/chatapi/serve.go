@@ -30,6 +30,9 @@ func (s *serveCommand) Run(ctx context.Context, c console) error {
 	ctx, restoreSignals := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer restoreSignals()
 	a, closeStore, err := newApp(ctx, cfg, log)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("stopped before the server had started: %w", err)
+	}
 	if err != nil {
 		return err
 	}

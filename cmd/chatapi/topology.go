@@ -29,14 +29,15 @@ type (
 // that this one replaces.
 const lockPatience = 3 * time.Second
 
-// patiently tries until the store is not in use any more, or for lockPatience.
+// patiently tries until the store is not in use any more, or for lockPatience. An open may take longer, as when another node
+// is at the migrations: it ends with ctx alone.
 func patiently[S any](ctx context.Context, inUse error, open func(context.Context) (S, error)) (store S, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	waiting, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		store, err = open(context.WithoutCancel(ctx))
+		store, err = open(ctx)
 		if err == nil {
 			return store, nil
 		}
@@ -45,7 +46,7 @@ func patiently[S any](ctx context.Context, inUse error, open func(context.Contex
 		}
 		select {
 		case <-poll.C:
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return store, fmt.Errorf("DATABASE_DSN: %w", err)
 		}
 	}
