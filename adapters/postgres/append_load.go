@@ -169,7 +169,7 @@ func (a *appending) readKeys() []step {
 		return nil
 	}
 	since := a.t.store.cfg.Clock.Now().Add(-domain.IdempotencyMemory)
-	return []step{{query: readAllKeys, args: args(a.t.tenant, users, keys, millis(since)), each: func(r row) error {
+	return []step{{query: readAllKeys, args: args(a.t.tenant, users, keys, since.UnixMilli()), each: func(r row) error {
 		record := &domain.IdempotencyRecord{Status: int(r.int(3)), Resource: r.text(4)}
 		copy(record.Request[:], r.blob(2))
 		a.keys[userKey{domain.UserID(r.text(0)), [32]byte(r.blob(1))}] = record

@@ -66,8 +66,8 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 		return err
 	}
 	err = t.put(addLetter, append(jobValues(letter.Job, 0), args(
-		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
-		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)...)
+		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), sqlrows.TextOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
+		int64(letter.Attempts), sqlrows.TimeOrNull(letter.LastAttemptAt), letter.Error, letter.At.UnixMilli(), t.tenant)...)...)
 	for ; err == nil && kept > domain.DeadLettersKept; kept-- {
 		err = t.dropOldest()
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -28,7 +29,7 @@ const keyWidth = 6
 
 func scanKey(r row, kind domain.KeyKind) domain.Key {
 	return domain.Key{
-		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: fromMillis(r.int(3)),
+		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: sqlrows.FromMillis(r.int(3)),
 		LastUsed: r.time(4), RevokedAt: r.time(5),
 	}
 }
@@ -99,7 +100,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	if key.Kind == domain.APIKey {
 		return t.put(`INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked)
 			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			key.ID, tenant, key.Name, key.Hash[:], millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+			key.ID, tenant, key.Name, key.Hash[:], key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 	}
 	secret := key.Secret
 	if secret == nil {
@@ -107,7 +108,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	}
 	return t.put(`INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		key.ID, tenant, key.Name, []byte(secret), millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+		key.ID, tenant, key.Name, []byte(secret), key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 }
 
 // RevokeKey implements ports.KeyWriter.
@@ -122,7 +123,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 			return err
 		}
 		n, err := t.remove("UPDATE "+table+" SET revoked = $1 WHERE id = $2 AND tenant = $3 AND revoked IS NULL",
-			millis(now), id, number)
+			now.UnixMilli(), id, number)
 		if err == nil && n == 0 {
 			err = domain.ErrKeyNotFound
 		}
@@ -164,7 +165,7 @@ func (s *Store) TouchKeys(ctx context.Context, used map[string]time.Time) error 
 	slices.Sort(ids)
 	times := make([]int64, len(ids))
 	for i, id := range ids {
-		times[i] = millis(used[id])
+		times[i] = used[id].UnixMilli()
 	}
 	return s.operate(ctx, func(t *tx) error {
 		for _, table := range []string{"api_keys", "signing_keys"} {

@@ -1,6 +1,9 @@
 package postgres
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 const memberColumns = "m.role, m.state, m.joined_at, m.joined_seq, m.joined_rev, m.left_seq, m.left_rev, m.read_seq"
 
@@ -9,7 +12,7 @@ const memberWidth = 8
 
 func scanMember(r row, user domain.UserID) *domain.Member {
 	return &domain.Member{
-		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: fromMillis(r.int(2)),
+		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: sqlrows.FromMillis(r.int(2)),
 		JoinedSeq: r.int(3), JoinedRev: r.int(4), LeftSeq: r.int(5), LeftRev: r.int(6), ReadSeq: r.int(7),
 	}
 }

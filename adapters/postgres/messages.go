@@ -29,7 +29,7 @@ func scanMessage(r row, m *domain.Message) (room int64, err error) {
 	}
 	*m = domain.Message{
 		Sender: domain.UserID(r.text(12)), SenderType: kind, Seq: r.int(1), FirstRev: r.int(4), Rev: r.int(4), ClientID: r.text(9),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(6)), EditedAt: r.time(7), DeletedAt: r.time(8),
+		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.int(6)), EditedAt: r.time(7), DeletedAt: r.time(8),
 	}
 	copy(m.ID[:], r.blob(2))
 	copy(m.ReplyTo[:], r.blob(10))

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -48,7 +49,7 @@ func (t *tx) lockNotification(id domain.NotificationID) (notification, error) {
 
 // scanNotification reads topic, created and body.
 func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: fromMillis(r.int(1))}
+	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: sqlrows.FromMillis(r.int(1))}
 	if !r.null(2) {
 		_, n.Payload, err = domain.DecodeBody(r.bytes(2))
 	}
@@ -94,7 +95,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 	if err := t.ready(); err != nil {
 		return err
 	}
-	e := expansion{stage: stageUsers}
+	e := expansion{stage: sqlrows.StageUsers}
 	var err error
 	if e.room, e.rev, err = t.audience(targets.Room); err != nil {
 		return err
@@ -112,7 +113,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 			VALUES ($1, $2, $3, $4, 0, $5) RETURNING number)
 		INSERT INTO expansions (notification, tenant, created, stage, place, total, room, rev, subscribers, users)
 		SELECT number, $1, $4, $6, 0, 0, $7, $8, $9, $10 FROM made`,
-		t.tenant, n.ID[:], n.Topic, millis(n.CreatedAt), domain.EncodeBody(nil, "", n.Payload),
+		t.tenant, n.ID[:], n.Topic, n.CreatedAt.UnixMilli(), domain.EncodeBody(nil, "", n.Payload),
 		e.stage, e.room, e.rev, e.subscribers, string(users))
 }
 
@@ -152,7 +153,7 @@ func (s *Store) Unexpanded(ctx context.Context, before time.Time, limit int) (le
 		left = nil
 		return c.query(`SELECT t.id, n.id FROM expansions e JOIN notifications n ON n.number = e.notification
 			JOIN tenants t ON t.number = e.tenant AND t.deleted IS NULL
-			WHERE e.created < $1 ORDER BY e.created, e.notification LIMIT $2`, args(millis(before), int64(limit)), func(r row) error {
+			WHERE e.created < $1 ORDER BY e.created, e.notification LIMIT $2`, args(before.UnixMilli(), int64(limit)), func(r row) error {
 			of := ports.TenantNotification{Tenant: domain.TenantID(r.text(0))}
 			copy(of.ID[:], r.blob(1))
 			left = append(left, of)

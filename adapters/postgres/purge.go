@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 )
 
 // purgeLock is the number of the lock that one node purges under.
@@ -30,7 +32,7 @@ func (t *tx) lockPurge() (mine bool, err error) {
 
 // purge takes a step of removing what is not there any more to its tenant and reports whether there may be more.
 func (t *tx) purge(now time.Time) (more bool, err error) {
-	p := purge{t: t, left: maxSweep, now: now}
+	p := purge{t: t, left: sqlrows.MaxSweep, now: now}
 	for p.left > 0 {
 		found, err := p.next()
 		if err != nil || !found {
@@ -64,7 +66,7 @@ func (p *purge) next() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= $1 ORDER BY purged LIMIT 1", unseenSince(p.now))
+	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= $1 ORDER BY purged LIMIT 1", sqlrows.UnseenSince(p.now))
 	if err == nil && found {
 		return true, p.tombstone(tombstone)
 	}

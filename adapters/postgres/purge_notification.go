@@ -4,7 +4,7 @@ import "github.com/chatapi/chatapi/domain"
 
 // oldNotification removes the oldest notification when it is older than it is held.
 func (p *purge) oldNotification() (bool, error) {
-	return p.notificationBy("created <= $1 ORDER BY created", millis(p.now.Add(-domain.NotificationMemory)))
+	return p.notificationBy("created <= $1 ORDER BY created", p.now.Add(-domain.NotificationMemory).UnixMilli())
 }
 
 // notificationBy removes, as far as the allowance goes, the first notification of a condition and an order, with what

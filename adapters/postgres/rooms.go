@@ -27,8 +27,8 @@ func scanRoom(r row) *room {
 	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
 	out.Room = domain.Room{
 		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.bytes(12), Members: r.int(13), Name: r.pointer(11),
-		Handoff: scanHandoff(r.int(14), r.text(16)),
+		CreatedAt: sqlrows.FromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.bytes(12), Members: r.int(13), Name: r.pointer(11),
+		Handoff: sqlrows.ScanHandoff(r.int(14), r.text(16)),
 	}
 	copy(out.ID[:], r.blob(2))
 	return out
@@ -110,11 +110,11 @@ func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total i
 	if err := r.source.ready(); err != nil {
 		return nil, 0, err
 	}
-	last := len(q.Prefix) - 1
-	if last < 0 {
+	from, to, some := q.Stretch()
+	if !some {
 		return nil, 0, nil
 	}
-	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
+	stretch := args(r.tenant, from, to)
 	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
 		return nil, total, err
 	}
@@ -188,7 +188,7 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []any, error) {
 		query, values := paged(roomsOpen, args(r.tenant, user), q)
 		return query, values, nil
 	}
-	numbers, values := paged(roomsOf, args(r.tenant, user, deviceOrNull(q.Device)), q)
+	numbers, values := paged(roomsOf, args(r.tenant, user, sqlrows.DeviceOrNull(q.Device)), q)
 	return fmt.Sprintf(pageOfRooms, numbers), values, nil
 }
 
@@ -205,14 +205,6 @@ func paged(query string, values []any, q domain.RoomQuery) (string, []any) {
 	}
 	query += fmt.Sprintf(roomsOrder, len(values)+1, len(values)+2)
 	return query, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
-}
-
-// deviceOrNull is NULL, which no mark's device equals, when none is asked for.
-func deviceOrNull(d *domain.DeviceID) any {
-	if d == nil {
-		return nil
-	}
-	return string(*d)
 }
 
 // addLastMessages finds the last message of each room with one statement.

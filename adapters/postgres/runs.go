@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -49,7 +50,7 @@ func (t *tx) findRun(query string, hold domain.Hold) (found run, err error) {
 // claim does not stand.
 func (t *tx) endRun(job domain.JobID, fence int64, trigger domain.MessageID) (n int64, err error) {
 	n, err = t.remove("DELETE FROM outbox WHERE tenant = $1 AND id = $2 AND fence = $3 AND message IS NOT DISTINCT FROM $4",
-		t.tenant, job[:], fence, idOrNull(trigger))
+		t.tenant, job[:], fence, sqlrows.IDOrNull(trigger))
 	if err != nil || n > 0 {
 		return n, err
 	}

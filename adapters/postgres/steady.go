@@ -45,7 +45,7 @@ func (s *steady) now() int64 {
 func (s *steady) at() int64 { return s.base + (s.elapsed() - s.opened).Milliseconds() }
 
 // ahead is how far the store's own time is before the time of day.
-func (s *steady) ahead() int64 { return s.now() - millis(s.clock.Now()) }
+func (s *steady) ahead() int64 { return s.now() - s.clock.Now().UnixMilli() }
 
 // due reports whether the time is to be written down, and has nobody else do it.
 func (s *steady) due() (now int64, due bool) {
@@ -108,7 +108,7 @@ const (
 func (s *Store) openOutbox(ctx context.Context) error {
 	query, values := timeBeside, args()
 	if s.cfg.Alone {
-		query, values = timeAlone, args(millis(s.cfg.Clock.Now()))
+		query, values = timeAlone, args(s.cfg.Clock.Now().UnixMilli())
 	}
 	return s.operate(ctx, func(t *tx) error {
 		_, err := t.conn.first(query, values, func(r row) {

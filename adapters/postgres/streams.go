@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -10,7 +11,7 @@ import (
 const streamColumns = "message, bot, reply_to, attempt, started, body"
 
 func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
+	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: sqlrows.FromMillis(r.int(4))}
 	copy(s.Message[:], r.blob(0))
 	copy(s.Bot[:], r.blob(1))
 	copy(s.ReplyTo[:], r.blob(2))
@@ -82,7 +83,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) ON CONFLICT (room, bot) DO UPDATE
 		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
 		WHERE streams.message = excluded.message RETURNING stopped`,
-		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt),
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(),
 			domain.EncodeBody(nil, s.Text, nil)),
 		func(row row) error {
 			stored, note.Stopped = true, row.int(0) != 0
@@ -125,7 +126,9 @@ func (t *tx) note(of run) (note ports.StreamNote, there bool, err error) {
 	there, err = t.conn.first(`SELECT r.handoff, EXISTS (SELECT 1 FROM members m
 			WHERE m.room = r.number AND m.bot = $3 AND m.state = 1)
 		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:]),
-		func(row row) { note = ports.StreamNote{Human: row.int(0) == handoffHuman, Removed: row.int(1) == 0} })
+		func(row row) {
+			note = ports.StreamNote{Human: row.int(0) == sqlrows.HandoffHuman, Removed: row.int(1) == 0}
+		})
 	if !there {
 		note.Removed = true
 	}

@@ -1,13 +1,16 @@
 package postgres
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // subscriptionColumns name the user by users u, joined from the left: the backend has none.
 const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.created"
 
 func scanSubscription(r row) domain.Subscription {
 	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.bytes(4), CreatedAt: fromMillis(r.int(5)),
+		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.bytes(4), CreatedAt: sqlrows.FromMillis(r.int(5)),
 	}
 	copy(s.ID[:], r.blob(0))
 	return s
@@ -98,7 +101,7 @@ func (t *tx) AddSubscription(s domain.Subscription) (stored domain.Subscription,
 	if existed {
 		stored.Metadata = s.Metadata
 		return stored, true, t.put("UPDATE subscriptions SET metadata = $1 WHERE tenant = $2 AND id = $3",
-			blobOrNull(s.Metadata), t.tenant, stored.ID[:])
+			sqlrows.BlobOrNull(s.Metadata), t.tenant, stored.ID[:])
 	}
 	return s, false, t.insertSubscription(s, user)
 }
@@ -137,7 +140,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) error {
 		return domain.ErrTooManyEndpoints
 	}
 	return t.put(`INSERT INTO subscriptions (tenant, id, user_no, topic, endpoint, created, metadata) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, millis(s.CreatedAt), blobOrNull(s.Metadata))
+		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, s.CreatedAt.UnixMilli(), sqlrows.BlobOrNull(s.Metadata))
 }
 
 // RemoveSubscription implements ports.SubscriptionWriter.

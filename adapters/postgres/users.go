@@ -3,6 +3,7 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -117,7 +118,7 @@ func (t *tx) PutUser(u domain.User) error {
 	}
 	return t.put(`INSERT INTO users (tenant, id, name, avatar_url, metadata) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url, metadata = excluded.metadata`,
-		t.tenant, string(u.ID), pointerOrNull(u.Name), pointerOrNull(u.AvatarURL), blobOrNull(u.Metadata))
+		t.tenant, string(u.ID), sqlrows.PointerOrNull(u.Name), sqlrows.PointerOrNull(u.AvatarURL), sqlrows.BlobOrNull(u.Metadata))
 }
 
 // SawUsers implements ports.UserWriter. An earlier time than the one noted changes nothing. The rows are locked in the order of
@@ -130,5 +131,5 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 		return nil
 	}
 	return t.put(`UPDATE users SET seen = $1 WHERE number IN (SELECT number FROM users WHERE tenant = $2 AND id = ANY($3::text[])
-		AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE)`, millis(at), t.tenant, texts(users))
+		AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE)`, at.UnixMilli(), t.tenant, texts(users))
 }

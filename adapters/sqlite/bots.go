@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -14,7 +15,7 @@ func scanBot(r row) domain.Bot {
 	b := domain.Bot{
 		Name: r.text(1), Provider: domain.Provider(r.text(2)), BaseURL: r.text(3), Model: r.text(4), Key: r.blob(5), KeyEnv: r.text(6),
 		WebhookURL: r.text(7), SystemPrompt: r.text(8), ContextMessages: int(r.int(9)), MaxOutputTokens: int(r.int(10)),
-		CreatedAt: fromMillis(r.int(12)),
+		CreatedAt: sqlrows.FromMillis(r.int(12)),
 	}
 	copy(b.ID[:], r.blob(0))
 	if temperature, ok := r[11].(float64); ok {
@@ -96,15 +97,6 @@ func (t *tx) countBot(r *room, user domain.UserID, more int64) error {
 	return t.put("UPDATE rooms SET bots = ? WHERE number = ? AND tenant = ?", r.bots, r.number, r.tenant)
 }
 
-// botOrNull is for the members who are users.
-func botOrNull(user domain.UserID) any {
-	id, ok := user.Bot()
-	if !ok {
-		return nil
-	}
-	return id[:]
-}
-
 // BotReplies implements ports.BotReader.
 func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, error) {
 	if err := r.source.ready(); err != nil {
@@ -117,12 +109,9 @@ func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, 
 	n := 0
 	_, err = r.conn.first(`SELECT count(*) FROM (SELECT 1 FROM messages INDEXED BY messages_bots
 		WHERE pos >> 36 = ? AND sender_type = 2 AND created >= ? LIMIT 0 + ?)`,
-		args(room.number, ceilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
+		args(room.number, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
 	return n, err
 }
-
-// ceilMillis is the first millisecond that is not before a time.
-func ceilMillis(t time.Time) int64 { return millis(t.Add(time.Millisecond - 1)) }
 
 // AddBot implements ports.BotWriter.
 func (t *tx) AddBot(b domain.Bot) error {
@@ -139,8 +128,8 @@ func (t *tx) AddBot(b domain.Bot) error {
 	}
 	return t.put(`INSERT INTO bots (id, tenant, name, provider, base_url, model, key, key_env, webhook_url, system_prompt,
 		context_messages, max_output_tokens, temperature, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), millis(b.CreatedAt))
+		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), b.CreatedAt.UnixMilli())
 }
 
 // UpdateBot implements ports.BotWriter. When it was made stays.
@@ -150,8 +139,8 @@ func (t *tx) UpdateBot(b domain.Bot) error {
 	}
 	n, err := t.remove(`UPDATE bots SET name = ?, provider = ?, base_url = ?, model = ?, key = ?, key_env = ?, webhook_url = ?,
 		system_prompt = ?, context_messages = ?, max_output_tokens = ?, temperature = ? WHERE tenant = ? AND id = ?`,
-		b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), t.tenant, b.ID[:])
+		b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), t.tenant, b.ID[:])
 	if err == nil && n == 0 {
 		err = domain.ErrBotNotFound
 	}
@@ -168,11 +157,4 @@ func (t *tx) RemoveBot(id domain.BotID) error {
 		err = domain.ErrBotNotFound
 	}
 	return err
-}
-
-func floatOrNull(f *float64) any {
-	if f == nil {
-		return nil
-	}
-	return *f
 }

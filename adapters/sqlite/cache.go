@@ -5,6 +5,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -234,31 +235,18 @@ func scanRoom(r row) *room {
 	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
 	out.Room = domain.Room{
 		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
-		Handoff: scanHandoff(r.int(14), r.text(16)),
+		CreatedAt: sqlrows.FromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
+		Handoff: sqlrows.ScanHandoff(r.int(14), r.text(16)),
 	}
 	copy(out.ID[:], r.blob(2))
 	return out
-}
-
-// The store keeps times as Unix milliseconds, NULL for the zero time.
-func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
-
-func millis(t time.Time) int64 { return t.UnixMilli() }
-
-// timeOrNull is for columns that may be NULL.
-func timeOrNull(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UnixMilli()
 }
 
 func (r row) time(i int) time.Time {
 	if r.null(i) {
 		return time.Time{}
 	}
-	return fromMillis(r.int(i))
+	return sqlrows.FromMillis(r.int(i))
 }
 
 // pointer is nil for NULL.
@@ -268,28 +256,4 @@ func (r row) pointer(i int) *string {
 	}
 	s := r.text(i)
 	return &s
-}
-
-// textOrNull keeps an empty string as NULL, which the unique indexes leave out.
-func textOrNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
-}
-
-// pointerOrNull keeps a string that may be empty or absent.
-func pointerOrNull(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-// blobOrNull keeps no bytes as NULL.
-func blobOrNull(b []byte) any {
-	if len(b) == 0 {
-		return nil
-	}
-	return b
 }

@@ -53,8 +53,8 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 		return err
 	}
 	values := append(jobValues(letter.Job, 0), args(
-		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
-		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)
+		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), sqlrows.TextOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
+		int64(letter.Attempts), sqlrows.TimeOrNull(letter.LastAttemptAt), letter.Error, letter.At.UnixMilli(), t.tenant)...)
 	err := t.put("INSERT INTO dead_letters ("+jobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
 		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	if err != nil {

@@ -4,16 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
-)
-
-// The stages of an expansion, in their order.
-const (
-	stageUsers = 1 + iota
-	stageRoom
-	stageSubscribers
-	stageDone
 )
 
 // expansion is a row of the table expansions.
@@ -57,14 +50,14 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	if e.stage == stageDone {
+	if e.stage == sqlrows.StageDone {
 		return ports.Expansion{Total: int(n.total), Done: true}, nil
 	}
 	found, err := t.nextTargets(&e, limit)
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	step := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == stageDone}
+	step := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == sqlrows.StageDone}
 	if step.Recipients, err = t.deliver(n, found.recipients); err != nil {
 		return ports.Expansion{}, err
 	}
@@ -76,7 +69,7 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 // expansion is done when there is none.
 func (t *tx) expansion(notification int64) (e expansion, err error) {
 	var broken error
-	e = expansion{notification: notification, stage: stageDone}
+	e = expansion{notification: notification, stage: sqlrows.StageDone}
 	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
 		WHERE notification = ? AND tenant = ?`, args(notification, t.tenant), func(r row) {
 		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
@@ -92,7 +85,7 @@ func (t *tx) expansion(notification int64) (e expansion, err error) {
 // keepExpansion stores how far it is. Jobs of the last endpoints come after it: whether anybody waits for the
 // notification is seen at the end of the unit of work.
 func (t *tx) keepExpansion(e expansion, id domain.NotificationID) error {
-	if e.stage != stageDone {
+	if e.stage != sqlrows.StageDone {
 		return t.put("UPDATE expansions SET stage = ?, place = ?, total = ?, room = ? WHERE notification = ? AND tenant = ?",
 			e.stage, e.place, e.total, e.room, e.notification, t.tenant)
 	}
@@ -111,7 +104,7 @@ type reached struct {
 
 // nextTargets goes on by up to limit targets. A stage has come to its end when it has fewer than were asked for.
 func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
-	for left := int64(limit); left > 0 && e.stage != stageDone; {
+	for left := int64(limit); left > 0 && e.stage != sqlrows.StageDone; {
 		n, err := t.targetsOf(e, left, &next)
 		if err != nil {
 			return reached{}, err
@@ -128,9 +121,9 @@ func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
 // looked at: those who are targets by an earlier stage too are passed over, whether they still wait or not.
 func (t *tx) targetsOf(e *expansion, limit int64, next *reached) (n int64, err error) {
 	switch e.stage {
-	case stageUsers:
+	case sqlrows.StageUsers:
 		return t.namedTargets(e, limit, next)
-	case stageRoom:
+	case sqlrows.StageRoom:
 		return t.memberTargets(e, limit, next)
 	}
 	return t.subscriberTargets(e, limit, next)
@@ -187,7 +180,7 @@ func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, e
 	if e.room == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
+	named := sqlrows.SetOf(e.users)
 	err = t.conn.query("SELECT m.user, u.id, "+wasMember+` FROM members m CROSS JOIN users u ON u.number = m.user
 		WHERE m.room = ?2 AND m.user > ?3 ORDER BY m.user LIMIT 0 + ?4`, args(e.rev, e.room, e.place, limit), func(r row) error {
 		n++
@@ -205,7 +198,7 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 	if e.subscribers == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
+	named := sqlrows.SetOf(e.users)
 	err = t.conn.query("SELECT s.number, s.user, m.user IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
 		FROM notifications n CROSS JOIN subscriptions s INDEXED BY subscriptions_topic ON s.tenant = n.tenant AND s.topic = n.topic
 		LEFT JOIN users u ON u.number = s.user LEFT JOIN members m ON m.room = ?2 AND m.user = s.user
@@ -224,12 +217,4 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 			return nil
 		})
 	return n, err
-}
-
-func setOf(users []domain.UserID) map[domain.UserID]struct{} {
-	set := make(map[domain.UserID]struct{}, len(users))
-	for _, user := range users {
-		set[user] = struct{}{}
-	}
-	return set
 }

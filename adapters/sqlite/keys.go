@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -27,7 +28,7 @@ const keyWidth = 6
 
 func scanKey(r row, kind domain.KeyKind) domain.Key {
 	return domain.Key{
-		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: fromMillis(r.int(3)),
+		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: sqlrows.FromMillis(r.int(3)),
 		LastUsed: r.time(4), RevokedAt: r.time(5),
 	}
 }
@@ -86,7 +87,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	if key.Kind == domain.APIKey {
 		return t.put(`INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked)
 			VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			key.ID, tenant, key.Name, key.Hash[:], millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+			key.ID, tenant, key.Name, key.Hash[:], key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 	}
 	secret := key.Secret
 	if secret == nil {
@@ -94,7 +95,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	}
 	return t.put(`INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		key.ID, tenant, key.Name, []byte(secret), millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+		key.ID, tenant, key.Name, []byte(secret), key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 }
 
 // RevokeKey implements ports.KeyWriter.
@@ -108,7 +109,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 			return err
 		}
 		n, err := t.remove("UPDATE "+table+" SET revoked = ? WHERE id = ? AND tenant = ? AND revoked IS NULL",
-			millis(now), id, t.tenant)
+			now.UnixMilli(), id, t.tenant)
 		if err == nil && n == 0 {
 			err = domain.ErrKeyNotFound
 		}
@@ -144,7 +145,7 @@ func (s *Store) TouchKeys(ctx context.Context, used map[string]time.Time) error 
 	return s.submit(ctx, operator, func(t *tx) error {
 		for id, at := range used {
 			for _, table := range []string{"api_keys", "signing_keys"} {
-				err := t.put("UPDATE "+table+" SET last_used = max(coalesce(last_used, 0), ?) WHERE id = ?", millis(at), id)
+				err := t.put("UPDATE "+table+" SET last_used = max(coalesce(last_used, 0), ?) WHERE id = ?", at.UnixMilli(), id)
 				if err != nil {
 					return err
 				}

@@ -47,7 +47,7 @@ func scanMessage(r row, m *domain.Message) (numbers, error) {
 	}
 	*m = domain.Message{
 		SenderType: kind, Seq: pos & maxSeq, FirstRev: r.int(2), Rev: r.int(2), ClientID: r.text(5),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(3)),
+		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.int(3)),
 	}
 	copy(m.ID[:], raw)
 	copy(m.ReplyTo[:], r.blob(6))
@@ -73,7 +73,7 @@ func parseMillis(s string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	ms, err := strconv.ParseInt(s, 10, 64)
-	return fromMillis(ms), err
+	return sqlrows.FromMillis(ms), err
 }
 
 // messages runs a query for messageColumns and names the senders. rows are the numbers beside each message.

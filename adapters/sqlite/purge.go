@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql/driver"
 	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 )
 
 // Purge implements ports.Purger.
 func (s *Store) Purge(ctx context.Context) (more bool, err error) {
 	err = s.submit(ctx, operator, func(t *tx) error {
-		p := purge{t: t, left: maxSweep, now: s.cfg.Clock.Now()}
+		p := purge{t: t, left: sqlrows.MaxSweep, now: s.cfg.Clock.Now()}
 		for p.left > 0 {
 			found, err := p.next()
 			if err != nil || !found {
@@ -45,7 +47,7 @@ func (p *purge) next() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= ? ORDER BY purged LIMIT 1", unseenSince(p.now))
+	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= ? ORDER BY purged LIMIT 1", sqlrows.UnseenSince(p.now))
 	if err == nil && found {
 		return true, p.tombstone(tombstone)
 	}

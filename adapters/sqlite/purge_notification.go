@@ -8,7 +8,7 @@ import (
 
 // oldNotification removes the oldest notification when it is older than it is held.
 func (p *purge) oldNotification() (bool, error) {
-	return p.notificationBy("created <= ? ORDER BY created", millis(p.now.Add(-domain.NotificationMemory)))
+	return p.notificationBy("created <= ? ORDER BY created", p.now.Add(-domain.NotificationMemory).UnixMilli())
 }
 
 // notificationBy removes, as far as the allowance goes, the first notification of a condition and an order, with what

@@ -1,6 +1,9 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // removedRoom is a room that was removed and still holds what is to be purged.
 type removedRoom struct {
@@ -42,30 +45,23 @@ func (p *purge) contents(r removedRoom) error {
 	if err := p.log(r.number); err != nil || p.left <= 0 {
 		return err
 	}
-	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", millis(p.now), r.number)
+	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", p.now.UnixMilli(), r.number)
 }
-
-// maxLeavers is how many memberships are ended together. A run is begun only when the allowance does for all of it:
-// two rows of each, and the room's.
-const (
-	maxLeavers = maxSweep / 4
-	forLeavers = 2*maxLeavers + 1
-)
 
 // lastOfNext is the user that ends the next run of memberships.
 func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
 	return p.one("SELECT max(user) FROM (SELECT user FROM members WHERE room = ? AND user > ? ORDER BY user LIMIT 0 + ?) HAVING count(*) > 0",
-		r.number, r.user, int64(maxLeavers))
+		r.number, r.user, int64(sqlrows.MaxLeavers))
 }
 
 // memberships removes the marks of a run of memberships and makes those that stand end where the room did; done is
 // false when the allowance did not do for that.
 func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
-	if p.left <= forLeavers {
+	if p.left <= sqlrows.ForLeavers {
 		p.left = 0 // the next step begins with this run
 		return false, nil
 	}
-	forMarks := p.left - forLeavers
+	forMarks := p.left - sqlrows.ForLeavers
 	n, err := p.t.remove(`DELETE FROM marks WHERE (user, room, device) IN (SELECT k.user, k.room, k.device
 		FROM members m CROSS JOIN marks k ON k.user = m.user AND k.room = m.room
 		WHERE m.room = ? AND m.user > ? AND m.user <= ? LIMIT 0 + ?)`, r.number, r.user, last, forMarks)

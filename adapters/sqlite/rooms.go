@@ -88,11 +88,11 @@ func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total i
 	if err := r.prepareList(); err != nil {
 		return nil, 0, err
 	}
-	last := len(q.Prefix) - 1
-	if last < 0 {
+	from, to, some := q.Stretch()
+	if !some {
 		return nil, 0, nil
 	}
-	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
+	stretch := args(r.tenant, from, to)
 	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
 		return nil, total, err
 	}
@@ -175,7 +175,7 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) 
 		query, values := paged(roomsOpen, args(r.tenant, user), q)
 		return query, values, nil
 	}
-	numbers, values := paged(roomsOf, args(deviceOrNull(q.Device), r.tenant, user), q)
+	numbers, values := paged(roomsOf, args(sqlrows.DeviceOrNull(q.Device), r.tenant, user), q)
 	return fmt.Sprintf(pageOfRooms, numbers), append(values, user), nil
 }
 
@@ -190,14 +190,6 @@ func paged(query string, values []driver.Value, q domain.RoomQuery) (string, []d
 		query += noChats
 	}
 	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
-}
-
-// deviceOrNull is NULL, which no mark's device equals, when none is asked for.
-func deviceOrNull(d *domain.DeviceID) any {
-	if d == nil {
-		return nil
-	}
-	return string(*d)
 }
 
 // addLastMessages finds the last message of each room with one statement.

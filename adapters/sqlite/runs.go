@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -39,7 +40,7 @@ func (t *tx) held(hold domain.Hold) (found run, err error) {
 // claim does not stand.
 func (t *tx) endRun(job domain.JobID, fence int64, trigger domain.MessageID) (n int64, err error) {
 	n, err = t.remove("DELETE FROM outbox WHERE tenant = ? AND id = ? AND fence = ? AND message IS ?",
-		t.tenant, job[:], fence, idOrNull(trigger))
+		t.tenant, job[:], fence, sqlrows.IDOrNull(trigger))
 	if err != nil || n > 0 {
 		return n, err
 	}

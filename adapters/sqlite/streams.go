@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -10,7 +11,7 @@ import (
 const streamColumns = "message, bot, reply_to, attempt, started, body"
 
 func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
+	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: sqlrows.FromMillis(r.int(4))}
 	copy(s.Message[:], r.blob(0))
 	copy(s.Bot[:], r.blob(1))
 	copy(s.ReplyTo[:], r.blob(2))
@@ -80,7 +81,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (room, bot) DO UPDATE
 		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
 		WHERE message = excluded.message RETURNING stopped`,
-		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt), w.body),
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(), w.body),
 		func(row row) error {
 			stored, note.Stopped = true, row.int(0) != 0
 			return nil

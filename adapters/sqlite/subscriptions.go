@@ -3,6 +3,7 @@ package sqlite
 import (
 	"database/sql/driver"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -11,7 +12,7 @@ const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.crea
 
 func scanSubscription(r row) domain.Subscription {
 	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.blob(4), CreatedAt: fromMillis(r.int(5)),
+		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.blob(4), CreatedAt: sqlrows.FromMillis(r.int(5)),
 	}
 	copy(s.ID[:], r.blob(0))
 	return s
@@ -97,7 +98,7 @@ func (t *tx) AddSubscription(s domain.Subscription) (stored domain.Subscription,
 	if existed {
 		stored.Metadata = s.Metadata
 		return stored, true, t.put("UPDATE subscriptions SET metadata = ? WHERE tenant = ? AND id = ?",
-			blobOrNull(s.Metadata), t.tenant, stored.ID[:])
+			sqlrows.BlobOrNull(s.Metadata), t.tenant, stored.ID[:])
 	}
 	return s, false, t.insertSubscription(s, user)
 }
@@ -128,7 +129,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 		}
 	}
 	return t.put(`INSERT INTO subscriptions (tenant, id, user, topic, endpoint, created, metadata) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, millis(s.CreatedAt), blobOrNull(s.Metadata))
+		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, s.CreatedAt.UnixMilli(), sqlrows.BlobOrNull(s.Metadata))
 }
 
 // RemoveSubscription implements ports.SubscriptionWriter.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -101,7 +102,7 @@ func (t *tx) PutUser(u domain.User) error {
 		return err
 	}
 	return t.put("UPDATE users SET name = ?, avatar_url = ?, metadata = ? WHERE number = ? AND tenant = ?",
-		pointerOrNull(u.Name), pointerOrNull(u.AvatarURL), blobOrNull(u.Metadata), number, t.tenant)
+		sqlrows.PointerOrNull(u.Name), sqlrows.PointerOrNull(u.AvatarURL), sqlrows.BlobOrNull(u.Metadata), number, t.tenant)
 }
 
 // SawUsers implements ports.UserWriter. An earlier time than the one noted changes nothing.
@@ -117,5 +118,5 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 		return err
 	}
 	return t.put(`UPDATE users SET seen = ?1 WHERE tenant = ?2 AND id IN (SELECT value FROM json_each(?3))
-		AND (seen IS NULL OR seen < ?1)`, millis(at), t.tenant, string(list))
+		AND (seen IS NULL OR seen < ?1)`, at.UnixMilli(), t.tenant, string(list))
 }
