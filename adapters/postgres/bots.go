@@ -12,13 +12,13 @@ const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_u
 
 func scanBot(r row) domain.Bot {
 	b := domain.Bot{
-		Name: r.text(1), Provider: domain.Provider(r.text(2)), BaseURL: r.text(3), Model: r.text(4), Key: r.bytes(5), KeyEnv: r.text(6),
-		WebhookURL: r.text(7), SystemPrompt: r.text(8), ContextMessages: int(r.int(9)), MaxOutputTokens: int(r.int(10)),
-		CreatedAt: sqlrows.FromMillis(r.int(12)),
+		Name: r.Text(1), Provider: domain.Provider(r.Text(2)), BaseURL: r.Text(3), Model: r.Text(4), Key: r.Bytes(5), KeyEnv: r.Text(6),
+		WebhookURL: r.Text(7), SystemPrompt: r.Text(8), ContextMessages: int(r.Int(9)), MaxOutputTokens: int(r.Int(10)),
+		CreatedAt: sqlrows.FromMillis(r.Int(12)),
 	}
-	copy(b.ID[:], r.blob(0))
-	if !r.null(11) {
-		temperature := r.float(11)
+	copy(b.ID[:], r.Blob(0))
+	if !r.Null(11) {
+		temperature := r.Float(11)
 		b.Temperature = &temperature
 	}
 	return b
@@ -85,7 +85,7 @@ func (r *reader) botsOf(in *room) (bots []domain.BotID, err error) {
 		return nil, nil
 	}
 	err = r.conn.query(botsByRoom, args(in.number, r.tenant, int64(domain.MaxBotsPerRoom)), func(row row) error {
-		bots = append(bots, domain.BotID(row.blob(0)))
+		bots = append(bots, domain.BotID(row.Blob(0)))
 		return nil
 	})
 	return bots, err
@@ -112,7 +112,7 @@ func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, 
 	n := 0
 	_, err = r.conn.first(`SELECT count(*) FROM (SELECT 1 FROM messages
 		WHERE room = $1 AND tenant = $2 AND sender_type = 2 AND created >= $3 LIMIT $4) those`,
-		args(room.number, r.tenant, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
+		args(room.number, r.tenant, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.Int(0)) })
 	return n, err
 }
 
@@ -128,7 +128,7 @@ func (t *tx) AddBot(b domain.Bot) error {
 	err := t.conn.together(
 		step{query: lockBots, args: args(t.tenant)},
 		step{query: "SELECT count(*) FROM bots WHERE tenant = $1", args: args(t.tenant),
-			each: func(r row) error { have = r.int(0); return nil }})
+			each: func(r row) error { have = r.Int(0); return nil }})
 	if err != nil {
 		return err
 	}

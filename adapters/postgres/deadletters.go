@@ -18,14 +18,14 @@ const (
 func scanLetter(r row) (letter domain.DeadLetter, number int64) {
 	letter.Job = scanJob(r, 0)
 	rest := r[jobWidth:]
-	copy(letter.ID[:], rest.blob(0))
-	copy(letter.Job.ID[:], rest.blob(1))
-	letter.Job.Attempts = int(rest.int(2))
-	letter.User = domain.UserID(rest.text(3))
-	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.int(4), rest.int(5), int(rest.int(6))
-	letter.LastAttemptAt, letter.Error, letter.At = rest.time(7), rest.text(8), rest.time(9)
-	letter.Topic = rest.text(11)
-	return letter, rest.int(10)
+	copy(letter.ID[:], rest.Blob(0))
+	copy(letter.Job.ID[:], rest.Blob(1))
+	letter.Job.Attempts = int(rest.Int(2))
+	letter.User = domain.UserID(rest.Text(3))
+	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.Int(4), rest.Int(5), int(rest.Int(6))
+	letter.LastAttemptAt, letter.Error, letter.At = rest.Time(7), rest.Text(8), rest.Time(9)
+	letter.Topic = rest.Text(11)
+	return letter, rest.Int(10)
 }
 
 // DeadLetters implements ports.DeadLetterReader.
@@ -79,7 +79,7 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 func (t *tx) countLetters(tenant, more int64) (kept int64, err error) {
 	err = t.returning("UPDATE tenants SET dead_letters = dead_letters + $1 WHERE number = $2 RETURNING dead_letters",
 		args(more, tenant), func(r row) error {
-			kept = r.int(0)
+			kept = r.Int(0)
 			return nil
 		})
 	return kept, err
@@ -96,8 +96,8 @@ func (t *tx) dropOldest() error {
 				(SELECT min(number) FROM dead_letters WHERE tenant = $1 AND notification IS NOT NULL))) AS number)
 		SELECT d.number, d.notification FROM oldest JOIN dead_letters d ON d.number = oldest.number WHERE d.tenant = $1`,
 		args(t.tenant), func(r row) {
-			number = r.int(0)
-			copy(of[:], r.blob(1))
+			number = r.Int(0)
+			copy(of[:], r.Blob(1))
 		})
 	if err != nil || !found {
 		return err

@@ -31,7 +31,7 @@ func (t *tx) noteDevice(user int64, device domain.DeviceID, userRev int64, at ti
 	}
 	var counter int64
 	_, err = t.conn.first("SELECT user_rev FROM users WHERE number = $1 AND tenant = $2 FOR UPDATE", args(user, t.tenant),
-		func(r row) { counter = r.int(0) })
+		func(r row) { counter = r.Int(0) })
 	if err != nil {
 		return err
 	}
@@ -56,8 +56,8 @@ func (t *tx) displaceDevices(user int64, at time.Time) error {
 	var displaced []string
 	err := t.conn.query("SELECT device, seen FROM devices WHERE user_no = $1 AND tenant = $2 ORDER BY seen DESC, device",
 		args(user, t.tenant), func(r row) error {
-			if known++; known >= domain.MaxDevicesPerUser || r.int(1) <= oldest {
-				displaced = append(displaced, r.text(0))
+			if known++; known >= domain.MaxDevicesPerUser || r.Int(1) <= oldest {
+				displaced = append(displaced, r.Text(0))
 			}
 			return nil
 		})
@@ -79,7 +79,7 @@ func (t *tx) sweepDevices(now time.Time) (more bool, err error) {
 		var user int64
 		var device string
 		found, err := t.conn.first("SELECT user_no, device FROM devices WHERE seen <= $1 ORDER BY seen LIMIT 1",
-			args(sqlrows.UnseenSince(now)), func(r row) { user, device = r.int(0), r.text(1) })
+			args(sqlrows.UnseenSince(now)), func(r row) { user, device = r.Int(0), r.Text(1) })
 		if err != nil || !found {
 			return false, err
 		}

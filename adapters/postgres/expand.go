@@ -75,9 +75,9 @@ func (t *tx) expansion(n notification) (e expansion, err error) {
 	e = expansion{notification: n.number, topic: n.Topic, stage: sqlrows.StageDone}
 	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
 		WHERE notification = $1 AND tenant = $2`, args(n.number, t.tenant), func(r row) {
-		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
-		e.room, e.rev, e.subscribers = r.int(3), r.int(4), r.int(5)
-		broken = json.Unmarshal(r.bytes(6), &e.users)
+		e.stage, e.place, e.total = r.Int(0), r.Int(1), r.Int(2)
+		e.room, e.rev, e.subscribers = r.Int(3), r.Int(4), r.Int(5)
+		broken = json.Unmarshal(r.Bytes(6), &e.users)
 	})
 	if err == nil {
 		err = broken
@@ -149,7 +149,7 @@ func (t *tx) numbered(ids []domain.UserID) (all []recipient, err error) {
 		all = nil
 		return t.conn.query("SELECT number, id FROM users WHERE tenant = $1 AND id = ANY($2::text[]) ORDER BY number",
 			args(t.tenant, texts(ids)), func(r row) error {
-				all = append(all, recipient{r.int(0), domain.UserID(r.text(1))})
+				all = append(all, recipient{r.Int(0), domain.UserID(r.Text(1))})
 				return nil
 			})
 	}
@@ -188,10 +188,10 @@ func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, e
 		WHERE m.tenant = $5 AND m.room = $2 AND m.user_no > $3 ORDER BY m.user_no LIMIT $4`,
 		args(e.rev, e.room, e.place, limit, t.tenant), func(r row) error {
 			n++
-			e.place = r.int(0)
-			user := domain.UserID(r.text(1))
-			if _, again := named[user]; r.int(2) != 0 && !again && !user.IsReserved() {
-				next.recipients = append(next.recipients, recipient{r.int(0), user})
+			e.place = r.Int(0)
+			user := domain.UserID(r.Text(1))
+			if _, again := named[user]; r.Int(2) != 0 && !again && !user.IsReserved() {
+				next.recipients = append(next.recipients, recipient{r.Int(0), user})
 			}
 			return nil
 		})
@@ -209,14 +209,14 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 		WHERE s.tenant = $3 AND s.topic = $4 AND s.number > $5 AND s.number <= $6 ORDER BY s.number LIMIT $7`,
 		args(e.rev, e.room, t.tenant, e.topic, e.place, e.subscribers, limit), func(r row) error {
 			n++
-			e.place = r.int(0)
+			e.place = r.Int(0)
 			s := scanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil
 			}
-			if _, again := named[s.User]; r.int(2) == 0 && !again {
-				next.recipients = append(next.recipients, recipient{r.int(1), s.User})
+			if _, again := named[s.User]; r.Int(2) == 0 && !again {
+				next.recipients = append(next.recipients, recipient{r.Int(1), s.User})
 			}
 			return nil
 		})

@@ -35,8 +35,8 @@ func (r *reader) idempotency(user domain.UserID, key [32]byte, now time.Time, be
 	err = r.conn.together(append(before, step{
 		query: keptRequest, args: args(r.tenant, string(user), key[:], now.Add(-domain.IdempotencyMemory).UnixMilli()),
 		each: func(row row) error {
-			record = &domain.IdempotencyRecord{Status: int(row.int(1)), Resource: row.text(2)}
-			copy(record.Request[:], row.blob(0))
+			record = &domain.IdempotencyRecord{Status: int(row.Int(1)), Resource: row.Text(2)}
+			copy(record.Request[:], row.Blob(0))
 			return nil
 		},
 	})...)

@@ -20,7 +20,7 @@ func (t *tx) lockUsers(ids []domain.UserID) (map[domain.UserID]int64, error) {
 	found := make(map[domain.UserID]int64, len(ids))
 	find := func() error {
 		return t.returning(numbersOf, args(t.tenant, texts(ids)), func(r row) error {
-			found[domain.UserID(r.text(0))] = r.int(1)
+			found[domain.UserID(r.Text(0))] = r.Int(1)
 			return nil
 		})
 	}

@@ -12,8 +12,8 @@ const memberWidth = 8
 
 func scanMember(r row, user domain.UserID) *domain.Member {
 	return &domain.Member{
-		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: sqlrows.FromMillis(r.int(2)),
-		JoinedSeq: r.int(3), JoinedRev: r.int(4), LeftSeq: r.int(5), LeftRev: r.int(6), ReadSeq: r.int(7),
+		User: user, Role: domain.Role(r.Text(0)), State: domain.MemberState(r.Int(1)), JoinedAt: sqlrows.FromMillis(r.Int(2)),
+		JoinedSeq: r.Int(3), JoinedRev: r.Int(4), LeftSeq: r.Int(5), LeftRev: r.Int(6), ReadSeq: r.Int(7),
 	}
 }
 
@@ -35,7 +35,7 @@ func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, 
 	var members []domain.Member
 	values := args(room.number, r.tenant, int64(limit), int64(max(offset, 0)))
 	err = r.conn.query(pageOfMembers, values, func(row row) error {
-		members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
+		members = append(members, *scanMember(row, domain.UserID(row.Text(memberWidth))))
 		return nil
 	})
 	return members, err

@@ -30,7 +30,7 @@ func (r *reader) Notification(id domain.NotificationID) (domain.Notification, er
 func (r *reader) notification(query string, id domain.NotificationID) (n notification, err error) {
 	var broken error
 	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) {
-		n.number, n.total = row.int(0), row.int(1)
+		n.number, n.total = row.Int(0), row.Int(1)
 		n.Notification, broken = scanNotification(row[2:], id)
 	})
 	switch {
@@ -49,9 +49,9 @@ func (t *tx) lockNotification(id domain.NotificationID) (notification, error) {
 
 // scanNotification reads topic, created and body.
 func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: sqlrows.FromMillis(r.int(1))}
-	if !r.null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.bytes(2))
+	n = domain.Notification{ID: id, Topic: r.Text(0), CreatedAt: sqlrows.FromMillis(r.Int(1))}
+	if !r.Null(2) {
+		_, n.Payload, err = domain.DecodeBody(r.Bytes(2))
 	}
 	return n, err
 }
@@ -68,7 +68,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 	found := make(map[domain.NotificationID]bool, len(ids))
 	err = r.conn.query("SELECT id FROM notifications WHERE tenant = $1 AND id = ANY($2::uuid[])", args(r.tenant, list),
 		func(row row) error {
-			found[domain.NotificationID(row.blob(0))] = true
+			found[domain.NotificationID(row.Blob(0))] = true
 			return nil
 		})
 	for _, id := range ids {
@@ -82,7 +82,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 // numberOf is a notification's number; domain.ErrNoNotification.
 func (r *reader) numberOf(id domain.NotificationID) (number int64, err error) {
 	found, err := r.conn.first("SELECT number FROM notifications WHERE tenant = $1 AND id = $2", args(r.tenant, id[:]),
-		func(row row) { number = row.int(0) })
+		func(row row) { number = row.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrNoNotification
 	}
@@ -135,7 +135,7 @@ func (t *tx) releaseNotification(id domain.NotificationID) error {
 	var number, waiting int64
 	found, err := t.conn.first(`SELECT n.number, (SELECT count(*) FROM (SELECT 1 FROM notices x WHERE x.notification = n.number LIMIT $3) those)
 		FROM notifications n WHERE n.tenant = $1 AND n.id = $2 AND n.body IS NOT NULL`,
-		args(t.tenant, id[:], int64(farFromReleased)), func(r row) { number, waiting = r.int(0), r.int(1) })
+		args(t.tenant, id[:], int64(farFromReleased)), func(r row) { number, waiting = r.Int(0), r.Int(1) })
 	if err != nil || !found || waiting >= farFromReleased {
 		return err
 	}
@@ -154,8 +154,8 @@ func (s *Store) Unexpanded(ctx context.Context, before time.Time, limit int) (le
 		return c.query(`SELECT t.id, n.id FROM expansions e JOIN notifications n ON n.number = e.notification
 			JOIN tenants t ON t.number = e.tenant AND t.deleted IS NULL
 			WHERE e.created < $1 ORDER BY e.created, e.notification LIMIT $2`, args(before.UnixMilli(), int64(limit)), func(r row) error {
-			of := ports.TenantNotification{Tenant: domain.TenantID(r.text(0))}
-			copy(of.ID[:], r.blob(1))
+			of := ports.TenantNotification{Tenant: domain.TenantID(r.Text(0))}
+			copy(of.ID[:], r.Blob(1))
 			left = append(left, of)
 			return nil
 		})

@@ -47,7 +47,7 @@ func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err erro
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE lane = $1 AND tenant = $2 LIMIT $3) those",
-		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.int(0)) })
+		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.Int(0)) })
 	return waiting, err
 }
 
@@ -195,7 +195,7 @@ func (s *Store) countWaiting(ctx context.Context) (stats map[domain.Lane]ports.O
 		return c.query(`SELECT o.lane, sum(o.waiting)::bigint, min(o.ready)
 			FROM (SELECT lane, tenant, count(*) AS waiting, min(ready) AS ready FROM outbox GROUP BY lane, tenant) o
 			JOIN tenants t ON t.number = o.tenant AND t.deleted IS NULL GROUP BY o.lane`, nil, func(r row) error {
-			stats[domain.Lane(r.text(0))] = ports.OutboxStats{Waiting: r.int(1), Oldest: max(0, duration(now-r.int(2)))}
+			stats[domain.Lane(r.Text(0))] = ports.OutboxStats{Waiting: r.Int(1), Oldest: max(0, duration(now-r.Int(2)))}
 			return nil
 		})
 	})
@@ -221,17 +221,17 @@ func jobValues(j domain.Job, ahead int64) []any {
 // scanJob reads jobColumns.
 func scanJob(r row, ahead int64) domain.Job {
 	j := domain.Job{
-		Lane: domain.Lane(r.text(1)), CreatedAt: sqlrows.FromMillis(r.int(jobCreated) - ahead), Due: sqlrows.FromMillis(r.int(7) - ahead),
-		Step: int(r.int(8)), From: r.text(9), Through: r.text(10), LastError: r.text(12), Once: r.int(13) != 0,
+		Lane: domain.Lane(r.Text(1)), CreatedAt: sqlrows.FromMillis(r.Int(jobCreated) - ahead), Due: sqlrows.FromMillis(r.Int(7) - ahead),
+		Step: int(r.Int(8)), From: r.Text(9), Through: r.Text(10), LastError: r.Text(12), Once: r.Int(13) != 0,
 	}
-	copy(j.Event[:], r.blob(0))
-	copy(j.Room[:], r.blob(2))
-	copy(j.Message[:], r.blob(3))
-	copy(j.Notification[:], r.blob(4))
-	copy(j.Subscription[:], r.blob(5))
-	copy(j.Bot[:], r.blob(14))
-	if !r.null(11) {
-		j.LastAttemptAt = sqlrows.FromMillis(r.int(11) - ahead)
+	copy(j.Event[:], r.Blob(0))
+	copy(j.Room[:], r.Blob(2))
+	copy(j.Message[:], r.Blob(3))
+	copy(j.Notification[:], r.Blob(4))
+	copy(j.Subscription[:], r.Blob(5))
+	copy(j.Bot[:], r.Blob(14))
+	if !r.Null(11) {
+		j.LastAttemptAt = sqlrows.FromMillis(r.Int(11) - ahead)
 	}
 	return j
 }

@@ -59,11 +59,11 @@ func addWaiting(places *ports.Places, waiting []ports.Removal) {
 // scanPlace is a room of the user's; removed: it was removed, and nobody has a place in it any more.
 func scanPlace(row row, user domain.UserID) (p ports.Place, removed bool) {
 	p = ports.Place{
-		LastSeq: row.int(1), LastRev: row.int(2), Members: row.int(5), Member: *scanMember(row[7:], user),
-		Mark: domain.Mark{DeliveredSeq: row.int(3), DeliveredRev: row.int(4)},
+		LastSeq: row.Int(1), LastRev: row.Int(2), Members: row.Int(5), Member: *scanMember(row[7:], user),
+		Mark: domain.Mark{DeliveredSeq: row.Int(3), DeliveredRev: row.Int(4)},
 	}
-	copy(p.Room[:], row.blob(0))
-	return p, row.int(6) != 0
+	copy(p.Room[:], row.Blob(0))
+	return p, row.Int(6) != 0
 }
 
 // counters are the user's counter, and what the device has learned of it.
@@ -71,8 +71,8 @@ func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Plac
 	_, err = r.conn.first(`SELECT u.user_rev, d.user_rev, d.seen FROM users u
 		LEFT JOIN devices d ON d.user_no = u.number AND d.device = $1 WHERE u.number = $2 AND u.tenant = $3`,
 		args(string(device), user, r.tenant), func(row row) {
-			places = ports.Places{UserRev: row.int(0), Known: !row.null(1), SeenAt: row.time(2)}
-			learned = row.int(1)
+			places = ports.Places{UserRev: row.Int(0), Known: !row.Null(1), SeenAt: row.Time(2)}
+			learned = row.Int(1)
 		})
 	return places, learned, err
 }
@@ -89,9 +89,9 @@ func (r *reader) addRemovals(places *ports.Places, user, after int64) error {
 				places.UserRev = told
 				return nil
 			}
-			removal := ports.Removal{LeftRev: row.int(1)}
-			copy(removal.Room[:], row.blob(0))
-			places.Removed, told = append(places.Removed, removal), row.int(2)
+			removal := ports.Removal{LeftRev: row.Int(1)}
+			copy(removal.Room[:], row.Blob(0))
+			places.Removed, told = append(places.Removed, removal), row.Int(2)
 			return nil
 		})
 }

@@ -26,7 +26,7 @@ func (s *Store) Purge(ctx context.Context) (more bool, err error) {
 }
 
 func (t *tx) lockPurge() (mine bool, err error) {
-	_, err = t.conn.first("SELECT pg_try_advisory_xact_lock($1)", args(purgeLock), func(r row) { mine = r.int(0) != 0 })
+	_, err = t.conn.first("SELECT pg_try_advisory_xact_lock($1)", args(purgeLock), func(r row) { mine = r.Int(0) != 0 })
 	return mine, err
 }
 
@@ -80,7 +80,7 @@ func (p *purge) next() (bool, error) {
 }
 
 func (p *purge) one(query string, values ...any) (number int64, found bool, err error) {
-	found, err = p.t.conn.first(query, values, func(r row) { number = r.int(0) })
+	found, err = p.t.conn.first(query, values, func(r row) { number = r.Int(0) })
 	return number, found, err
 }
 
@@ -131,7 +131,7 @@ func (p *purge) messages(room int64) error {
 	err := p.t.conn.query("SELECT octet_length(body) FROM messages WHERE room = $1 ORDER BY seq LIMIT $2",
 		args(room, max(p.left, 0)), func(r row) error {
 			if cost < p.left {
-				rows, cost = rows+1, cost+1+r.int(0)/outOfLine
+				rows, cost = rows+1, cost+1+r.Int(0)/outOfLine
 			}
 			return nil
 		})

@@ -15,8 +15,8 @@ func (p *purge) notificationBy(where string, values ...any) (bool, error) {
 	var id domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, id FROM notifications WHERE "+where+" LIMIT 1", values,
 		func(r row) {
-			number, tenant = r.int(0), r.int(1)
-			copy(id[:], r.blob(2))
+			number, tenant = r.Int(0), r.Int(1)
+			copy(id[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err

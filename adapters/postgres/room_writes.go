@@ -57,7 +57,7 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 		args(draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active,
 			sqlrows.TextOrNull(draft.UniqueKey), sqlrows.PointerOrNull(draft.Name), sqlrows.BlobOrNull(draft.Metadata), draft.Members, kind),
 		func(r row) error {
-			made.number = r.int(0)
+			made.number = r.Int(0)
 			return nil
 		})
 	if err != nil {

@@ -37,8 +37,8 @@ func (t *tx) lookHeld(hold domain.Hold) (run, error) { return t.findRun(heldRun,
 
 func (t *tx) findRun(query string, hold domain.Hold) (found run, err error) {
 	stands, err := t.conn.first(query, args(t.tenant, hold.Job[:], hold.Fence), func(r row) {
-		copy(found.room[:], r.blob(0))
-		copy(found.bot[:], r.blob(1))
+		copy(found.room[:], r.Blob(0))
+		copy(found.bot[:], r.Blob(1))
 	})
 	if err == nil && !stands {
 		err = domain.ErrLeaseLost

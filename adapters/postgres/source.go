@@ -48,8 +48,8 @@ func (t *tx) access(id domain.RoomID, user domain.UserID) (*room, *domain.Member
 	var number int64
 	if user != "" {
 		steps = append(steps, step{query: memberByID, args: args(id[:], t.tenant, string(user)), each: func(r row) error {
-			number = r.int(0)
-			if !r.null(1) {
+			number = r.Int(0)
+			if !r.Null(1) {
 				member = scanMember(r[1:], user)
 			}
 			return nil

@@ -89,7 +89,7 @@ const serverTime = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 func (s *Store) writeTime(c *conn, now int64) error {
 	_, err := c.first(`UPDATE outbox_state SET now = greatest(now, $1),
 		at = CASE WHEN $1 >= now THEN `+serverTime+` ELSE least(at, `+serverTime+`) END WHERE one = 1 RETURNING now`, args(now),
-		func(r row) { s.steady.advance(r.int(0)) })
+		func(r row) { s.steady.advance(r.Int(0)) })
 	return err
 }
 
@@ -112,7 +112,7 @@ func (s *Store) openOutbox(ctx context.Context) error {
 	}
 	return s.operate(ctx, func(t *tx) error {
 		_, err := t.conn.first(query, values, func(r row) {
-			s.steady = newSteady(s.cfg, s.cfg.Elapsed(), r.int(0))
+			s.steady = newSteady(s.cfg, s.cfg.Elapsed(), r.Int(0))
 		})
 		if err != nil || !s.cfg.Alone {
 			return err

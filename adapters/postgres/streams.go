@@ -11,11 +11,11 @@ import (
 const streamColumns = "message, bot, reply_to, attempt, started, body"
 
 func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: sqlrows.FromMillis(r.int(4))}
-	copy(s.Message[:], r.blob(0))
-	copy(s.Bot[:], r.blob(1))
-	copy(s.ReplyTo[:], r.blob(2))
-	s.Text, _, err = domain.DecodeBody(r.bytes(5))
+	s = domain.Stream{Attempt: int(r.Int(3)), StartedAt: sqlrows.FromMillis(r.Int(4))}
+	copy(s.Message[:], r.Blob(0))
+	copy(s.Bot[:], r.Blob(1))
+	copy(s.ReplyTo[:], r.Blob(2))
+	s.Text, _, err = domain.DecodeBody(r.Bytes(5))
 	return s, err
 }
 
@@ -86,7 +86,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(),
 			domain.EncodeBody(nil, s.Text, nil)),
 		func(row row) error {
-			stored, note.Stopped = true, row.int(0) != 0
+			stored, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !stored {
@@ -112,7 +112,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	found := false
 	err = t.returning("UPDATE streams SET body = $1 WHERE message = $2 AND tenant = $3 AND job = $4 RETURNING stopped",
 		args(domain.EncodeBody(nil, text, nil), message[:], t.tenant, hold.Job[:]), func(row row) error {
-			found, note.Stopped = true, row.int(0) != 0
+			found, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !found {
@@ -127,7 +127,7 @@ func (t *tx) note(of run) (note ports.StreamNote, there bool, err error) {
 			WHERE m.room = r.number AND m.bot = $3 AND m.state = 1)
 		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:]),
 		func(row row) {
-			note = ports.StreamNote{Human: row.int(0) == sqlrows.HandoffHuman, Removed: row.int(1) == 0}
+			note = ports.StreamNote{Human: row.Int(0) == sqlrows.HandoffHuman, Removed: row.Int(1) == 0}
 		})
 	if !there {
 		note.Removed = true

@@ -10,9 +10,9 @@ const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.crea
 
 func scanSubscription(r row) domain.Subscription {
 	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.bytes(4), CreatedAt: sqlrows.FromMillis(r.int(5)),
+		User: domain.UserID(r.Text(1)), Topic: r.Text(2), Endpoint: r.Text(3), Metadata: r.Bytes(4), CreatedAt: sqlrows.FromMillis(r.Int(5)),
 	}
-	copy(s.ID[:], r.blob(0))
+	copy(s.ID[:], r.Blob(0))
 	return s
 }
 
@@ -81,7 +81,7 @@ func (r *reader) subscriber(id domain.UserID) (int64, error) {
 // notification was: it may be a target or not.
 func (r *reader) lastSubscription(topic string) (number int64, err error) {
 	_, err = r.conn.first("SELECT number FROM subscriptions WHERE tenant = $1 AND topic = $2 ORDER BY tenant DESC, topic DESC, number DESC LIMIT 1",
-		args(r.tenant, topic), func(row row) { number = row.int(0) })
+		args(r.tenant, topic), func(row row) { number = row.Int(0) })
 	return number, err
 }
 
@@ -128,9 +128,9 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) error {
 	var have, endpoints int64
 	err := t.conn.together(
 		step{query: "SELECT count(*) FROM subscriptions WHERE tenant = $1 AND user_no = $2", args: args(t.tenant, user),
-			each: func(r row) error { have = r.int(0); return nil }},
+			each: func(r row) error { have = r.Int(0); return nil }},
 		step{query: "SELECT count(*) FROM subscriptions WHERE tenant = $1 AND endpoint <> ''", args: args(t.tenant),
-			each: func(r row) error { endpoints = r.int(0); return nil }})
+			each: func(r row) error { endpoints = r.Int(0); return nil }})
 	switch {
 	case err != nil:
 		return err

@@ -14,8 +14,8 @@ import (
 const tenantColumns = "id, name, config, created"
 
 func scanTenant(r row) (t domain.Tenant, err error) {
-	t = domain.Tenant{ID: domain.TenantID(r.text(0)), Name: r.text(1), CreatedAt: sqlrows.FromMillis(r.int(3))}
-	if err := json.Unmarshal(r.blob(2), &t.Config); err != nil {
+	t = domain.Tenant{ID: domain.TenantID(r.Text(0)), Name: r.Text(1), CreatedAt: sqlrows.FromMillis(r.Int(3))}
+	if err := json.Unmarshal(r.Blob(2), &t.Config); err != nil {
 		return t, fmt.Errorf("read a tenant's config: %w", err)
 	}
 	return t, nil
@@ -74,7 +74,7 @@ func (s *Store) CreateTenant(ctx context.Context, t domain.Tenant, keys ...ports
 		var number int64
 		made, err := tx.conn.first(`INSERT INTO tenants (id, name, config, created) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (id) DO NOTHING RETURNING number`, args(string(t.ID), t.Name, string(config), t.CreatedAt.UnixMilli()),
-			func(r row) { number = r.int(0) })
+			func(r row) { number = r.Int(0) })
 		if err != nil || !made {
 			return err
 		}

@@ -12,7 +12,7 @@ const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
 
 func scanUser(r row) domain.User {
 	return domain.User{
-		ID: domain.UserID(r.text(0)), Name: r.pointer(1), AvatarURL: r.pointer(2), Metadata: r.bytes(3), LastSeen: r.time(4),
+		ID: domain.UserID(r.Text(0)), Name: r.Pointer(1), AvatarURL: r.Pointer(2), Metadata: r.Bytes(3), LastSeen: r.Time(4),
 	}
 }
 
@@ -105,7 +105,7 @@ func (r *reader) SmallRooms(user domain.UserID, atMost int) (rooms []domain.Room
 			WHERE l.number = m.room AND l.tenant = $1 AND l.deleted IS NULL AND l.members <= $2 OFFSET 0) r
 		WHERE m.user_no = $3 AND m.state = 1 LIMIT $4`,
 		args(r.tenant, int64(atMost), number, int64(ports.MaxSmallRooms)), func(row row) error {
-			rooms = append(rooms, domain.RoomID(row.blob(0)))
+			rooms = append(rooms, domain.RoomID(row.Blob(0)))
 			return nil
 		})
 	return rooms, err

@@ -7,21 +7,21 @@ import (
 	"github.com/chatapi/chatapi/adapters/sqlrows"
 )
 
-func (r row) time(i int) time.Time {
-	if r.null(i) {
+func (r row) Time(i int) time.Time {
+	if r.Null(i) {
 		return time.Time{}
 	}
-	return sqlrows.FromMillis(r.int(i))
+	return sqlrows.FromMillis(r.Int(i))
 }
 
 // pointer is nil for NULL.
-func (r row) pointer(i int) *string {
-	if r.null(i) {
+func (r row) Pointer(i int) *string {
+	if r.Null(i) {
 		return nil
 	}
-	s := r.text(i)
+	s := r.Text(i)
 	return &s
 }
 
 // bytes is a copy of blob, to be kept.
-func (r row) bytes(i int) []byte { return bytes.Clone(r[i]) }
+func (r row) Bytes(i int) []byte { return bytes.Clone(r[i]) }

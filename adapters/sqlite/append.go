@@ -135,7 +135,7 @@ func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, 
 	var broken error
 	_, err := t.conn.first(query, values, func(row row) {
 		found = &domain.Sent{}
-		copy(found.Fingerprint[:], row.blob(messageWidth))
+		copy(found.Fingerprint[:], row.Blob(messageWidth))
 		var n numbers
 		n, broken = scanMessage(row, &found.Message)
 		sender = n.sender

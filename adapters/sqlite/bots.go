@@ -13,11 +13,11 @@ const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_u
 
 func scanBot(r row) domain.Bot {
 	b := domain.Bot{
-		Name: r.text(1), Provider: domain.Provider(r.text(2)), BaseURL: r.text(3), Model: r.text(4), Key: r.blob(5), KeyEnv: r.text(6),
-		WebhookURL: r.text(7), SystemPrompt: r.text(8), ContextMessages: int(r.int(9)), MaxOutputTokens: int(r.int(10)),
-		CreatedAt: sqlrows.FromMillis(r.int(12)),
+		Name: r.Text(1), Provider: domain.Provider(r.Text(2)), BaseURL: r.Text(3), Model: r.Text(4), Key: r.Blob(5), KeyEnv: r.Text(6),
+		WebhookURL: r.Text(7), SystemPrompt: r.Text(8), ContextMessages: int(r.Int(9)), MaxOutputTokens: int(r.Int(10)),
+		CreatedAt: sqlrows.FromMillis(r.Int(12)),
 	}
-	copy(b.ID[:], r.blob(0))
+	copy(b.ID[:], r.Blob(0))
 	if temperature, ok := r[11].(float64); ok {
 		b.Temperature = &temperature
 	}
@@ -65,7 +65,7 @@ func (r *reader) RoomBots(id domain.RoomID) ([]domain.BotID, error) {
 func findBots(c *conn, room int64) (bots []domain.BotID, err error) {
 	err = c.query("SELECT bot FROM members WHERE room = ? AND bot IS NOT NULL AND state = 1 ORDER BY place LIMIT 0 + ?",
 		args(room, int64(domain.MaxBotsPerRoom)), func(r row) error {
-			bots = append(bots, domain.BotID(r.blob(0)))
+			bots = append(bots, domain.BotID(r.Blob(0)))
 			return nil
 		})
 	return bots, err
@@ -109,7 +109,7 @@ func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, 
 	n := 0
 	_, err = r.conn.first(`SELECT count(*) FROM (SELECT 1 FROM messages INDEXED BY messages_bots
 		WHERE pos >> 36 = ? AND sender_type = 2 AND created >= ? LIMIT 0 + ?)`,
-		args(room.number, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
+		args(room.number, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.Int(0)) })
 	return n, err
 }
 
@@ -119,7 +119,7 @@ func (t *tx) AddBot(b domain.Bot) error {
 		return err
 	}
 	var have int64
-	_, err := t.conn.first("SELECT count(*) FROM bots WHERE tenant = ?", args(t.tenant), func(r row) { have = r.int(0) })
+	_, err := t.conn.first("SELECT count(*) FROM bots WHERE tenant = ?", args(t.tenant), func(r row) { have = r.Int(0) })
 	if err != nil {
 		return err
 	}

@@ -232,28 +232,28 @@ const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, 
 const roomWidth = 17
 
 func scanRoom(r row) *room {
-	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
+	out := &room{number: r.Int(0), tenant: r.Int(1), changes: r.Int(7), active: r.Int(8), bots: r.Int(15)}
 	out.Room = domain.Room{
-		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: sqlrows.FromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
-		Handoff: sqlrows.ScanHandoff(r.int(14), r.text(16)),
+		Type: domain.RoomType(r.Text(3)), FirstSeq: r.Int(4), LastSeq: r.Int(5), LastRev: r.Int(6),
+		CreatedAt: sqlrows.FromMillis(r.Int(9)), UniqueKey: r.Text(10), Metadata: r.Blob(12), Members: r.Int(13), Name: r.Pointer(11),
+		Handoff: sqlrows.ScanHandoff(r.Int(14), r.Text(16)),
 	}
-	copy(out.ID[:], r.blob(2))
+	copy(out.ID[:], r.Blob(2))
 	return out
 }
 
-func (r row) time(i int) time.Time {
-	if r.null(i) {
+func (r row) Time(i int) time.Time {
+	if r.Null(i) {
 		return time.Time{}
 	}
-	return sqlrows.FromMillis(r.int(i))
+	return sqlrows.FromMillis(r.Int(i))
 }
 
 // pointer is nil for NULL.
-func (r row) pointer(i int) *string {
-	if r.null(i) {
+func (r row) Pointer(i int) *string {
+	if r.Null(i) {
 		return nil
 	}
-	s := r.text(i)
+	s := r.Text(i)
 	return &s
 }

@@ -48,8 +48,8 @@ func (t *tx) displaceDevices(user int64, at time.Time) error {
 	var displaced []string
 	err := t.conn.query("SELECT device, seen FROM devices WHERE user = ? ORDER BY seen DESC, device", args(user),
 		func(r row) error {
-			if known++; known >= domain.MaxDevicesPerUser || r.int(1) <= oldest {
-				displaced = append(displaced, r.text(0))
+			if known++; known >= domain.MaxDevicesPerUser || r.Int(1) <= oldest {
+				displaced = append(displaced, r.Text(0))
 			}
 			return nil
 		})
@@ -72,7 +72,7 @@ func (t *tx) sweepDevices(now time.Time) (more bool, err error) {
 		var user int64
 		var device string
 		found, err := t.conn.first("SELECT user, device FROM devices WHERE seen <= ? ORDER BY seen LIMIT 1",
-			args(sqlrows.UnseenSince(now)), func(r row) { user, device = r.int(0), r.text(1) })
+			args(sqlrows.UnseenSince(now)), func(r row) { user, device = r.Int(0), r.Text(1) })
 		if err != nil || !found {
 			return false, err
 		}

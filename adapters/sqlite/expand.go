@@ -72,9 +72,9 @@ func (t *tx) expansion(notification int64) (e expansion, err error) {
 	e = expansion{notification: notification, stage: sqlrows.StageDone}
 	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
 		WHERE notification = ? AND tenant = ?`, args(notification, t.tenant), func(r row) {
-		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
-		e.room, e.rev, e.subscribers = r.int(3), r.int(4), r.int(5)
-		broken = json.Unmarshal([]byte(r.text(6)), &e.users)
+		e.stage, e.place, e.total = r.Int(0), r.Int(1), r.Int(2)
+		e.room, e.rev, e.subscribers = r.Int(3), r.Int(4), r.Int(5)
+		broken = json.Unmarshal([]byte(r.Text(6)), &e.users)
 	})
 	if err == nil {
 		err = broken
@@ -154,7 +154,7 @@ func (t *tx) ensureUsers(ids []domain.UserID) (numbered []recipient, err error) 
 	}
 	err = t.conn.query("SELECT u.number, u.id FROM json_each(?) j CROSS JOIN users u ON u.tenant = ? AND u.id = j.value",
 		args(string(list), t.tenant), func(r row) error {
-			numbered = append(numbered, recipient{r.int(0), domain.UserID(r.text(1))})
+			numbered = append(numbered, recipient{r.Int(0), domain.UserID(r.Text(1))})
 			return nil
 		})
 	return numbered, err
@@ -184,10 +184,10 @@ func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, e
 	err = t.conn.query("SELECT m.user, u.id, "+wasMember+` FROM members m CROSS JOIN users u ON u.number = m.user
 		WHERE m.room = ?2 AND m.user > ?3 ORDER BY m.user LIMIT 0 + ?4`, args(e.rev, e.room, e.place, limit), func(r row) error {
 		n++
-		e.place = r.int(0)
-		user := domain.UserID(r.text(1))
-		if _, again := named[user]; r.int(2) != 0 && !again && !user.IsReserved() {
-			next.recipients = append(next.recipients, recipient{r.int(0), user})
+		e.place = r.Int(0)
+		user := domain.UserID(r.Text(1))
+		if _, again := named[user]; r.Int(2) != 0 && !again && !user.IsReserved() {
+			next.recipients = append(next.recipients, recipient{r.Int(0), user})
 		}
 		return nil
 	})
@@ -205,14 +205,14 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 		WHERE n.number = ?3 AND n.tenant = ?4 AND s.number > ?5 AND s.number <= ?6 ORDER BY s.number LIMIT 0 + ?7`,
 		args(e.rev, e.room, e.notification, t.tenant, e.place, e.subscribers, limit), func(r row) error {
 			n++
-			e.place = r.int(0)
+			e.place = r.Int(0)
 			s := scanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil
 			}
-			if _, again := named[s.User]; r.int(2) == 0 && !again {
-				next.recipients = append(next.recipients, recipient{r.int(1), s.User})
+			if _, again := named[s.User]; r.Int(2) == 0 && !again {
+				next.recipients = append(next.recipients, recipient{r.Int(1), s.User})
 			}
 			return nil
 		})

@@ -16,8 +16,8 @@ func (r *reader) Idempotency(user domain.UserID, key [32]byte, now time.Time) (*
 	_, err := r.conn.first(`SELECT request, status, resource FROM idempotency
 		WHERE tenant = ? AND user = ? AND key = ? AND created > ?`,
 		args(r.tenant, string(user), key[:], now.Add(-domain.IdempotencyMemory).UnixMilli()), func(row row) {
-			record = &domain.IdempotencyRecord{Status: int(row.int(1)), Resource: row.text(2)}
-			copy(record.Request[:], row.blob(0))
+			record = &domain.IdempotencyRecord{Status: int(row.Int(1)), Resource: row.Text(2)}
+			copy(record.Request[:], row.Blob(0))
 		})
 	return record, err
 }

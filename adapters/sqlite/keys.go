@@ -28,8 +28,8 @@ const keyWidth = 6
 
 func scanKey(r row, kind domain.KeyKind) domain.Key {
 	return domain.Key{
-		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: sqlrows.FromMillis(r.int(3)),
-		LastUsed: r.time(4), RevokedAt: r.time(5),
+		ID: r.Text(0), Kind: kind, Tenant: domain.TenantID(r.Text(1)), Name: r.Text(2), CreatedAt: sqlrows.FromMillis(r.Int(3)),
+		LastUsed: r.Time(4), RevokedAt: r.Time(5),
 	}
 }
 
@@ -51,7 +51,7 @@ func (s *Store) SigningKey(ctx context.Context, kid string) (key domain.Key, sec
 	err = s.read(ctx, func(c *conn) error {
 		found, err := c.first("SELECT "+keyColumns+`, k.secret FROM signing_keys k
 			JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL WHERE k.id = ? AND k.revoked IS NULL`, args(kid),
-			func(r row) { key, secret = scanKey(r, domain.SigningKey), r.blob(keyWidth) })
+			func(r row) { key, secret = scanKey(r, domain.SigningKey), r.Blob(keyWidth) })
 		if err == nil && !found {
 			err = domain.ErrKeyNotFound
 		}
@@ -72,7 +72,7 @@ func (s *Store) AddKey(ctx context.Context, key ports.NewKey) error {
 		}
 		live := 0
 		_, err := t.conn.first("SELECT count(*) FROM "+table+" WHERE tenant = ? AND revoked IS NULL", args(t.tenant),
-			func(r row) { live = int(r.int(0)) })
+			func(r row) { live = int(r.Int(0)) })
 		if err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []doma
 			return err
 		}
 		return c.query(keysOf, args(number), func(r row) error {
-			keys = append(keys, scanKey(r, domain.KeyKind(r.int(keyWidth))))
+			keys = append(keys, scanKey(r, domain.KeyKind(r.Int(keyWidth))))
 			return nil
 		})
 	})

@@ -31,7 +31,7 @@ func (r *reader) seqAt(room *room, rev int64) (int64, error) {
 	}
 	var changes int64
 	_, err := r.conn.first("SELECT n FROM room_changes WHERE room = ? AND rev <= ? ORDER BY rev DESC LIMIT 1",
-		args(room.number, rev), func(r row) { changes = r.int(0) })
+		args(room.number, rev), func(r row) { changes = r.Int(0) })
 	return rev - changes, err
 }
 
@@ -91,9 +91,9 @@ const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColu
 func (r *reader) changeEvents(room *room, query string, values []driver.Value) ([]domain.Event, error) {
 	var changes []sqlrows.Change
 	err := r.conn.query(query, values, func(row row) error {
-		c := sqlrows.Change{Rev: row.int(0), Kind: row.int(1), Target: row.int(2), At: row.int(3)}
-		if !row.null(4) {
-			c.Member = scanMember(row[5:], domain.UserID(row.text(4)))
+		c := sqlrows.Change{Rev: row.Int(0), Kind: row.Int(1), Target: row.Int(2), At: row.Int(3)}
+		if !row.Null(4) {
+			c.Member = scanMember(row[5:], domain.UserID(row.Text(4)))
 		}
 		changes = append(changes, c)
 		return nil

@@ -30,7 +30,7 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 	var broken error
 	found, err := r.conn.first("SELECT number, total, topic, created, body FROM notifications WHERE tenant = ? AND id = ?",
 		args(r.tenant, id[:]), func(row row) {
-			n.number, n.total = row.int(0), row.int(1)
+			n.number, n.total = row.Int(0), row.Int(1)
 			n.Notification, broken = scanNotification(row[2:], id)
 		})
 	switch {
@@ -44,9 +44,9 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 
 // scanNotification reads topic, created and body.
 func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: sqlrows.FromMillis(r.int(1))}
-	if !r.null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.blob(2))
+	n = domain.Notification{ID: id, Topic: r.Text(0), CreatedAt: sqlrows.FromMillis(r.Int(1))}
+	if !r.Null(2) {
+		_, n.Payload, err = domain.DecodeBody(r.Blob(2))
 	}
 	return n, err
 }
@@ -71,7 +71,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 // numberOf is a notification's number; domain.ErrNoNotification.
 func (r *reader) numberOf(id domain.NotificationID) (number int64, err error) {
 	found, err := r.conn.first("SELECT number FROM notifications WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
-		func(row row) { number = row.int(0) })
+		func(row row) { number = row.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrNoNotification
 	}
@@ -133,8 +133,8 @@ func (s *Store) Unexpanded(ctx context.Context, before time.Time, limit int) (le
 		return c.query(`SELECT t.id, n.id FROM expansions e CROSS JOIN notifications n ON n.number = e.notification
 			CROSS JOIN tenants t ON t.number = e.tenant AND t.deleted IS NULL
 			WHERE e.created < ? ORDER BY e.created, e.notification LIMIT 0 + ?`, args(before.UnixMilli(), int64(limit)), func(r row) error {
-			of := ports.TenantNotification{Tenant: domain.TenantID(r.text(0))}
-			copy(of.ID[:], r.blob(1))
+			of := ports.TenantNotification{Tenant: domain.TenantID(r.Text(0))}
+			copy(of.ID[:], r.Blob(1))
 			left = append(left, of)
 			return nil
 		})

@@ -13,7 +13,7 @@ import (
 // openOutbox finds out where the store's time was, and ends the leases of a process that is no more.
 func openOutbox(db *conn, cfg Config) (steady, error) {
 	var last int64
-	if _, err := db.first("SELECT now FROM outbox_state WHERE one = 1", nil, func(r row) { last = r.int(0) }); err != nil {
+	if _, err := db.first("SELECT now FROM outbox_state WHERE one = 1", nil, func(r row) { last = r.Int(0) }); err != nil {
 		return steady{}, err
 	}
 	err := db.run("UPDATE outbox INDEXED BY outbox_held SET ready = due, fence = NULL WHERE fence IS NOT NULL")
@@ -51,7 +51,7 @@ func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err erro
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE lane = ? AND tenant = ? LIMIT 0 + ?)",
-		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.int(0)) })
+		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.Int(0)) })
 	return waiting, err
 }
 
@@ -160,7 +160,7 @@ func (s *Store) OutboxStats(ctx context.Context) (map[domain.Lane]ports.OutboxSt
 }
 
 func findLane(c *conn, after string) (lane string, found bool, err error) {
-	_, err = c.first(nextLane, args(after), func(r row) { lane, found = r.text(0), !r.null(0) })
+	_, err = c.first(nextLane, args(after), func(r row) { lane, found = r.Text(0), !r.Null(0) })
 	return lane, found, err
 }
 
@@ -169,8 +169,8 @@ func (s *Store) laneStats(c *conn, lane string) (stats ports.OutboxStats, err er
 	err = c.query(tenantsOf+` SELECT (SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = t.number),
 		(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number)
 		FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(lane), func(r row) error {
-		stats.Waiting += r.int(0)
-		stats.Oldest = max(stats.Oldest, duration(now-r.int(1)))
+		stats.Waiting += r.Int(0)
+		stats.Oldest = max(stats.Oldest, duration(now-r.Int(1)))
 		return nil
 	})
 	return stats, err
@@ -195,17 +195,17 @@ func jobValues(j domain.Job, ahead int64) []driver.Value {
 // scanJob reads jobColumns.
 func scanJob(r row, ahead int64) domain.Job {
 	j := domain.Job{
-		Lane: domain.Lane(r.text(1)), CreatedAt: sqlrows.FromMillis(r.int(jobCreated) - ahead), Due: sqlrows.FromMillis(r.int(7) - ahead),
-		Step: int(r.int(8)), From: r.text(9), Through: r.text(10), LastError: r.text(12), Once: r.int(13) != 0,
+		Lane: domain.Lane(r.Text(1)), CreatedAt: sqlrows.FromMillis(r.Int(jobCreated) - ahead), Due: sqlrows.FromMillis(r.Int(7) - ahead),
+		Step: int(r.Int(8)), From: r.Text(9), Through: r.Text(10), LastError: r.Text(12), Once: r.Int(13) != 0,
 	}
-	copy(j.Event[:], r.blob(0))
-	copy(j.Room[:], r.blob(2))
-	copy(j.Message[:], r.blob(3))
-	copy(j.Notification[:], r.blob(4))
-	copy(j.Subscription[:], r.blob(5))
-	copy(j.Bot[:], r.blob(14))
-	if !r.null(11) {
-		j.LastAttemptAt = sqlrows.FromMillis(r.int(11) - ahead)
+	copy(j.Event[:], r.Blob(0))
+	copy(j.Room[:], r.Blob(2))
+	copy(j.Message[:], r.Blob(3))
+	copy(j.Notification[:], r.Blob(4))
+	copy(j.Subscription[:], r.Blob(5))
+	copy(j.Bot[:], r.Blob(14))
+	if !r.Null(11) {
+		j.LastAttemptAt = sqlrows.FromMillis(r.Int(11) - ahead)
 	}
 	return j
 }

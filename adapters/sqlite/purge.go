@@ -61,7 +61,7 @@ func (p *purge) next() (bool, error) {
 }
 
 func (p *purge) one(query string, values ...driver.Value) (number int64, found bool, err error) {
-	found, err = p.t.conn.first(query, values, func(r row) { number = r.int(0) })
+	found, err = p.t.conn.first(query, values, func(r row) { number = r.Int(0) })
 	return number, found, err
 }
 
@@ -151,7 +151,7 @@ func (p *purge) messages(room int64) error {
 	err := p.t.conn.query("SELECT length(body) FROM messages WHERE pos BETWEEN ? AND ? ORDER BY pos LIMIT 0 + ?",
 		args(position(room, 0), position(room, maxSeq), max(p.left, 0)), func(r row) error {
 			if pages < p.left {
-				rows, pages = rows+1, pages+1+r.int(0)/pageSize
+				rows, pages = rows+1, pages+1+r.Int(0)/pageSize
 			}
 			return nil
 		})

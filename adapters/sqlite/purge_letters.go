@@ -11,8 +11,8 @@ func (p *purge) oldLetter() (bool, error) {
 	var of domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, notification FROM dead_letters WHERE at <= ? ORDER BY at LIMIT 1",
 		args(p.now.Add(-domain.DeadLetterMemory).UnixMilli()), func(r row) {
-			number, p.t.tenant = r.int(0), r.int(1)
-			copy(of[:], r.blob(2))
+			number, p.t.tenant = r.Int(0), r.Int(1)
+			copy(of[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err

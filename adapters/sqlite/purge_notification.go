@@ -18,8 +18,8 @@ func (p *purge) notificationBy(where string, values ...driver.Value) (bool, erro
 	var id domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, id, length(body) FROM notifications WHERE "+where+" LIMIT 1", values,
 		func(r row) {
-			number, tenant, size = r.int(0), r.int(1), r.int(3)
-			copy(id[:], r.blob(2))
+			number, tenant, size = r.Int(0), r.Int(1), r.Int(3)
+			copy(id[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err

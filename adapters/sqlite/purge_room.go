@@ -17,8 +17,8 @@ type removedRoom struct {
 func (p *purge) removed() (r removedRoom, found bool, err error) {
 	found, err = p.t.conn.first(`SELECT number, last_seq, last_rev, purge_user, tenant, id FROM rooms
 		WHERE deleted IS NOT NULL AND purged IS NULL ORDER BY deleted LIMIT 1`, nil, func(row row) {
-		r = removedRoom{number: row.int(0), lastSeq: row.int(1), lastRev: row.int(2), user: row.int(3), tenant: row.int(4)}
-		copy(r.id[:], row.blob(5))
+		r = removedRoom{number: row.Int(0), lastSeq: row.Int(1), lastRev: row.Int(2), user: row.Int(3), tenant: row.Int(4)}
+		copy(r.id[:], row.Blob(5))
 	})
 	return r, found, err
 }
@@ -99,8 +99,8 @@ func (p *purge) tombstone(room int64) error {
 	var tenant int64
 	var id domain.RoomID
 	_, err := p.t.conn.first("SELECT tenant, id FROM rooms WHERE number = ?", args(room), func(r row) {
-		tenant = r.int(0)
-		copy(id[:], r.blob(1))
+		tenant = r.Int(0)
+		copy(id[:], r.Blob(1))
 	})
 	if err != nil {
 		return err

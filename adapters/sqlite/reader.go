@@ -82,7 +82,7 @@ func (v *view) access(id domain.RoomID, user domain.UserID) (*room, *domain.Memb
 		LEFT JOIN members m ON m.room = r.number AND m.user = u.number
 		WHERE r.id = ?1 AND r.tenant = ?2 AND r.deleted IS NULL`, args(id[:], v.tenant, string(user)), func(r row) {
 		found = scanRoom(r)
-		if !r.null(roomWidth) {
+		if !r.Null(roomWidth) {
 			member = scanMember(r[roomWidth:], user)
 		}
 	})

@@ -173,6 +173,6 @@ func (t *tx) raiseUserRev(user int64) (rev int64, err error) {
 // userRev is how many changes of the user's memberships there were.
 func (t *tx) userRev(user int64) (rev int64, err error) {
 	_, err = t.conn.first("SELECT user_rev FROM users WHERE number = ? AND tenant = ?", args(user, t.tenant),
-		func(r row) { rev = r.int(0) })
+		func(r row) { rev = r.Int(0) })
 	return rev, err
 }

@@ -27,8 +27,8 @@ type run struct {
 func (t *tx) held(hold domain.Hold) (found run, err error) {
 	stands, err := t.conn.first("SELECT room, bot FROM outbox WHERE tenant = ? AND id = ? AND fence = ? AND lane = 'bot'",
 		args(t.tenant, hold.Job[:], hold.Fence), func(r row) {
-			copy(found.room[:], r.blob(0))
-			copy(found.bot[:], r.blob(1))
+			copy(found.room[:], r.Blob(0))
+			copy(found.bot[:], r.Blob(1))
 		})
 	if err == nil && !stands {
 		err = domain.ErrLeaseLost

@@ -11,11 +11,11 @@ import (
 const streamColumns = "message, bot, reply_to, attempt, started, body"
 
 func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: sqlrows.FromMillis(r.int(4))}
-	copy(s.Message[:], r.blob(0))
-	copy(s.Bot[:], r.blob(1))
-	copy(s.ReplyTo[:], r.blob(2))
-	s.Text, _, err = domain.DecodeBody(r.blob(5))
+	s = domain.Stream{Attempt: int(r.Int(3)), StartedAt: sqlrows.FromMillis(r.Int(4))}
+	copy(s.Message[:], r.Blob(0))
+	copy(s.Bot[:], r.Blob(1))
+	copy(s.ReplyTo[:], r.Blob(2))
+	s.Text, _, err = domain.DecodeBody(r.Blob(5))
 	return s, err
 }
 
@@ -83,7 +83,7 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		WHERE message = excluded.message RETURNING stopped`,
 		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(), w.body),
 		func(row row) error {
-			stored, note.Stopped = true, row.int(0) != 0
+			stored, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !stored {
@@ -110,7 +110,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	found := false
 	err = t.returning("UPDATE streams SET body = ? WHERE message = ? AND tenant = ? AND job = ? RETURNING stopped",
 		args(w.body, message[:], t.tenant, hold.Job[:]), func(row row) error {
-			found, note.Stopped = true, row.int(0) != 0
+			found, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !found {

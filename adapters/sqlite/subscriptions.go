@@ -12,9 +12,9 @@ const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.crea
 
 func scanSubscription(r row) domain.Subscription {
 	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.blob(4), CreatedAt: sqlrows.FromMillis(r.int(5)),
+		User: domain.UserID(r.Text(1)), Topic: r.Text(2), Endpoint: r.Text(3), Metadata: r.Blob(4), CreatedAt: sqlrows.FromMillis(r.Int(5)),
 	}
-	copy(s.ID[:], r.blob(0))
+	copy(s.ID[:], r.Blob(0))
 	return s
 }
 
@@ -78,7 +78,7 @@ func (r *reader) subscriber(id domain.UserID) (int64, error) {
 
 // lastSubscription is the number of the newest, whosever it is.
 func (r *reader) lastSubscription() (number int64, err error) {
-	_, err = r.conn.first("SELECT max(number) FROM subscriptions", nil, func(row row) { number = row.int(0) })
+	_, err = r.conn.first("SELECT max(number) FROM subscriptions", nil, func(row row) { number = row.Int(0) })
 	return number, err
 }
 
@@ -108,7 +108,7 @@ const countEndpoints = "SELECT count(*) FROM subscriptions INDEXED BY subscripti
 func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 	var have int64
 	_, err = t.conn.first("SELECT count(*) FROM subscriptions WHERE tenant = ? AND user = ?", args(t.tenant, user),
-		func(r row) { have = r.int(0) })
+		func(r row) { have = r.Int(0) })
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 		return domain.ErrTooManyTopics
 	}
 	if s.Endpoint != "" {
-		if _, err := t.conn.first(countEndpoints, args(t.tenant), func(r row) { have = r.int(0) }); err != nil {
+		if _, err := t.conn.first(countEndpoints, args(t.tenant), func(r row) { have = r.Int(0) }); err != nil {
 			return err
 		}
 		if have >= domain.MaxEndpoints {

@@ -17,8 +17,8 @@ const operator domain.TenantID = ""
 const tenantColumns = "id, name, config, created"
 
 func scanTenant(r row) (t domain.Tenant, err error) {
-	t = domain.Tenant{ID: domain.TenantID(r.text(0)), Name: r.text(1), CreatedAt: sqlrows.FromMillis(r.int(3))}
-	if err := json.Unmarshal([]byte(r.text(2)), &t.Config); err != nil {
+	t = domain.Tenant{ID: domain.TenantID(r.Text(0)), Name: r.Text(1), CreatedAt: sqlrows.FromMillis(r.Int(3))}
+	if err := json.Unmarshal([]byte(r.Text(2)), &t.Config); err != nil {
 		return t, fmt.Errorf("read a tenant's config: %w", err)
 	}
 	return t, nil

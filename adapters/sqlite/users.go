@@ -13,7 +13,7 @@ const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
 
 func scanUser(r row) domain.User {
 	return domain.User{
-		ID: domain.UserID(r.text(0)), Name: r.pointer(1), AvatarURL: r.pointer(2), Metadata: r.blob(3), LastSeen: r.time(4),
+		ID: domain.UserID(r.Text(0)), Name: r.Pointer(1), AvatarURL: r.Pointer(2), Metadata: r.Blob(3), LastSeen: r.Time(4),
 	}
 }
 
@@ -86,7 +86,7 @@ func (r *reader) SmallRooms(user domain.UserID, atMost int) (rooms []domain.Room
 	err = r.conn.query(`SELECT r.id FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
 		AND r.deleted IS NULL AND r.members <= ? WHERE m.user = ? AND m.state = 1 LIMIT 0 + ?`,
 		args(r.tenant, int64(atMost), number, int64(ports.MaxSmallRooms)), func(row row) error {
-			rooms = append(rooms, domain.RoomID(row.blob(0)))
+			rooms = append(rooms, domain.RoomID(row.Blob(0)))
 			return nil
 		})
 	return rooms, err
