@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -129,7 +130,7 @@ const (
 	roomOf   = " CROSS JOIN LATERAL (SELECT number, id FROM rooms WHERE id = i.room AND tenant + 0 = $1 OFFSET 0) r"
 )
 
-const readAllMembers = "SELECT i.room, i.sender, u.number, " + memberColumns + " FROM unnest($2::uuid[], $3::text[]) i (room, sender)" +
+const readAllMembers = "SELECT i.room, i.sender, u.number, " + sqlrows.MemberColumns + " FROM unnest($2::uuid[], $3::text[]) i (room, sender)" +
 	senderOf + roomOf + " LEFT JOIN LATERAL (SELECT * FROM members WHERE room = r.number AND user_no = u.number OFFSET 0) m ON true"
 
 func (a *appending) readMembers() step {
@@ -147,7 +148,7 @@ func (a *appending) readMembers() step {
 		user := domain.UserID(r.Text(1))
 		a.t.users[user] = r.Int(2)
 		if !r.Null(3) {
-			a.members[membership{domain.RoomID(r.Blob(0)), user}] = scanMember(r[3:], user)
+			a.members[membership{domain.RoomID(r.Blob(0)), user}] = sqlrows.ScanMember(r[3:], user)
 		}
 		return nil
 	}}

@@ -7,24 +7,7 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_url, system_prompt, context_messages,
-	max_output_tokens, temperature, created`
-
-func scanBot(r row) domain.Bot {
-	b := domain.Bot{
-		Name: r.Text(1), Provider: domain.Provider(r.Text(2)), BaseURL: r.Text(3), Model: r.Text(4), Key: r.Bytes(5), KeyEnv: r.Text(6),
-		WebhookURL: r.Text(7), SystemPrompt: r.Text(8), ContextMessages: int(r.Int(9)), MaxOutputTokens: int(r.Int(10)),
-		CreatedAt: sqlrows.FromMillis(r.Int(12)),
-	}
-	copy(b.ID[:], r.Blob(0))
-	if !r.Null(11) {
-		temperature := r.Float(11)
-		b.Temperature = &temperature
-	}
-	return b
-}
-
-const botByID = "SELECT " + botColumns + " FROM bots WHERE tenant = $1 AND id = $2"
+const botByID = "SELECT " + sqlrows.BotColumns + " FROM bots WHERE tenant = $1 AND id = $2"
 
 // Bot implements ports.BotReader.
 func (r *reader) Bot(id domain.BotID) (domain.Bot, error) {
@@ -44,7 +27,7 @@ func (t *tx) Bot(id domain.BotID) (domain.Bot, error) {
 }
 
 func (r *reader) bot(query string, id domain.BotID) (b domain.Bot, err error) {
-	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) { b = scanBot(row) })
+	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) { b = sqlrows.ScanBot(row) })
 	if err == nil && !found {
 		err = domain.ErrBotNotFound
 	}
@@ -56,9 +39,9 @@ func (r *reader) Bots(offset, limit int) (list []domain.Bot, err error) {
 	if err := r.source.ready(); err != nil || limit <= 0 {
 		return nil, err
 	}
-	err = r.conn.query("SELECT "+botColumns+" FROM bots WHERE tenant = $1 ORDER BY created, number LIMIT $2 OFFSET $3",
+	err = r.conn.query("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = $1 ORDER BY created, number LIMIT $2 OFFSET $3",
 		args(r.tenant, int64(limit), int64(max(offset, 0))), func(row row) error {
-			list = append(list, scanBot(row))
+			list = append(list, sqlrows.ScanBot(row))
 			return nil
 		})
 	return list, err

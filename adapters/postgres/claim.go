@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -275,7 +276,7 @@ const (
 		FROM unnest($4::bigint[], $5::bigint[]) WITH ORDINALITY w (tenant, n, place) CROSS JOIN LATERAL (`
 	takeThem = ` LIMIT w.n FOR UPDATE SKIP LOCKED) j)
 		UPDATE outbox o SET ready = $3, fence = $6 FROM picked WHERE o.tenant = picked.tenant AND o.id = picked.id
-		RETURNING ` + jobColumns + `, o.id, o.attempts, picked.place, picked.since`
+		RETURNING ` + sqlrows.JobColumns + `, o.id, o.attempts, picked.place, picked.since`
 
 	takeDue = takeFrom + `SELECT tenant, id, ready AS since FROM outbox
 		WHERE lane = $1 AND tenant = w.tenant AND ready <= $2 ORDER BY ready` + takeThem
@@ -328,11 +329,11 @@ func (t *tx) pick(of taking, query string, p *pick, more ...any) error {
 	ahead := t.store.steady.ahead()
 	values := args(string(of.query.Lane), of.now, of.now+of.query.Lease.Milliseconds(), p.tenants, p.most, of.fence)
 	err := t.returning(query, append(values, more...), func(r row) error {
-		one := picked{share: p.shares[r.Int(jobWidth+2)-1], since: r.Int(jobWidth + 3)}
-		one.Job, one.Fence = scanJob(r, ahead), of.fence
-		copy(one.ID[:], r.Blob(jobWidth))
-		one.Attempts = int(r.Int(jobWidth + 1))
-		one.Age = duration(of.now - r.Int(jobCreated))
+		one := picked{share: p.shares[r.Int(sqlrows.JobWidth+2)-1], since: r.Int(sqlrows.JobWidth + 3)}
+		one.Job, one.Fence = sqlrows.ScanJob(r, ahead), of.fence
+		copy(one.ID[:], r.Blob(sqlrows.JobWidth))
+		one.Attempts = int(r.Int(sqlrows.JobWidth + 1))
+		one.Age = duration(of.now - r.Int(sqlrows.JobCreated))
 		p.picked = append(p.picked, one)
 		return nil
 	})

@@ -8,25 +8,11 @@ import (
 )
 
 const (
-	letterColumns = jobColumns + ", id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted, error, at, number," +
+	letterColumns = sqlrows.JobColumns + ", id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted, error, at, number," +
 		" (SELECT n.topic FROM notifications n WHERE n.tenant = dead_letters.tenant AND n.id = dead_letters.notification)"
 	// lettersOf is one of the two lists of a tenant's dead letters, each along an index of its own.
 	lettersOf = "SELECT " + letterColumns + " FROM dead_letters WHERE tenant = $1 AND notification "
 )
-
-// scanLetter reads letterColumns. The times of dead letters are those of the day.
-func scanLetter(r row) (letter domain.DeadLetter, number int64) {
-	letter.Job = scanJob(r, 0)
-	rest := r[jobWidth:]
-	copy(letter.ID[:], rest.Blob(0))
-	copy(letter.Job.ID[:], rest.Blob(1))
-	letter.Job.Attempts = int(rest.Int(2))
-	letter.User = domain.UserID(rest.Text(3))
-	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.Int(4), rest.Int(5), int(rest.Int(6))
-	letter.LastAttemptAt, letter.Error, letter.At = rest.Time(7), rest.Text(8), rest.Time(9)
-	letter.Topic = rest.Text(11)
-	return letter, rest.Int(10)
-}
 
 // DeadLetters implements ports.DeadLetterReader.
 func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error) {
@@ -39,7 +25,7 @@ func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter
 	}
 	var letters []domain.DeadLetter
 	err := r.conn.query(query, args(r.tenant, int64(limit)), func(row row) error {
-		letter, _ := scanLetter(row)
+		letter, _ := sqlrows.ScanLetter(row)
 		letters = append(letters, letter)
 		return nil
 	})
@@ -52,7 +38,7 @@ func (t *tx) lockLetters() error {
 	return t.put("SELECT 1 FROM tenants WHERE number = $1 FOR NO KEY UPDATE", t.tenant)
 }
 
-const addLetter = "INSERT INTO dead_letters (" + jobColumns + `, id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted,
+const addLetter = "INSERT INTO dead_letters (" + sqlrows.JobColumns + `, id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted,
 	error, at, tenant) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
 	$23, $24, $25, $26)`
 
@@ -155,7 +141,7 @@ func (t *tx) letter(where string, values ...any) (letter domain.DeadLetter, numb
 	if err := t.lockLetters(); err != nil {
 		return domain.DeadLetter{}, 0, err
 	}
-	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = scanLetter(r) })
+	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = sqlrows.ScanLetter(r) })
 	if err == nil && !found {
 		err = domain.ErrLetterNotFound
 	}

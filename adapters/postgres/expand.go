@@ -203,14 +203,14 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 		return 0, nil
 	}
 	named := sqlrows.SetOf(e.users)
-	err = t.conn.query("SELECT s.number, s.user_no, m.user_no IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
+	err = t.conn.query("SELECT s.number, s.user_no, m.user_no IS NOT NULL AND "+wasMember+", "+sqlrows.SubscriptionColumns+`
 		FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no
 		LEFT JOIN members m ON m.room = $2 AND m.user_no = s.user_no
 		WHERE s.tenant = $3 AND s.topic = $4 AND s.number > $5 AND s.number <= $6 ORDER BY s.number LIMIT $7`,
 		args(e.rev, e.room, t.tenant, e.topic, e.place, e.subscribers, limit), func(r row) error {
 			n++
 			e.place = r.Int(0)
-			s := scanSubscription(r[3:])
+			s := sqlrows.ScanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil

@@ -22,23 +22,11 @@ func keyTable(kind domain.KeyKind) (string, error) {
 	return "", fmt.Errorf("postgres: unknown kind of key %d", kind)
 }
 
-const keyColumns = "k.id, t.id, k.name, k.created, k.last_used, k.revoked"
-
-// keyWidth is the number of keyColumns.
-const keyWidth = 6
-
-func scanKey(r row, kind domain.KeyKind) domain.Key {
-	return domain.Key{
-		ID: r.Text(0), Kind: kind, Tenant: domain.TenantID(r.Text(1)), Name: r.Text(2), CreatedAt: sqlrows.FromMillis(r.Int(3)),
-		LastUsed: r.Time(4), RevokedAt: r.Time(5),
-	}
-}
-
 // APIKey implements ports.Keys.
 func (s *Store) APIKey(ctx context.Context, hash [32]byte) (key domain.Key, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		found, err := c.first("SELECT "+keyColumns+` FROM api_keys k JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL
-			WHERE k.hash = $1 AND k.revoked IS NULL`, args(hash[:]), func(r row) { key = scanKey(r, domain.APIKey) })
+		found, err := c.first("SELECT "+sqlrows.KeyColumns+` FROM api_keys k JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL
+			WHERE k.hash = $1 AND k.revoked IS NULL`, args(hash[:]), func(r row) { key = sqlrows.ScanKey(r, domain.APIKey) })
 		if err == nil && !found {
 			err = domain.ErrKeyNotFound
 		}
@@ -50,9 +38,9 @@ func (s *Store) APIKey(ctx context.Context, hash [32]byte) (key domain.Key, err 
 // SigningKey implements ports.Keys.
 func (s *Store) SigningKey(ctx context.Context, kid string) (key domain.Key, secret domain.Sealed, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		found, err := c.first("SELECT "+keyColumns+`, k.secret FROM signing_keys k
+		found, err := c.first("SELECT "+sqlrows.KeyColumns+`, k.secret FROM signing_keys k
 			JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL WHERE k.id = $1 AND k.revoked IS NULL`, args(kid),
-			func(r row) { key, secret = scanKey(r, domain.SigningKey), r.Bytes(keyWidth) })
+			func(r row) { key, secret = sqlrows.ScanKey(r, domain.SigningKey), r.Bytes(sqlrows.KeyWidth) })
 		if err == nil && !found {
 			err = domain.ErrKeyNotFound
 		}
@@ -132,8 +120,8 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 }
 
 // keysOf joins both kinds, in order of creation.
-const keysOf = "SELECT " + keyColumns + ", 1::bigint FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = $1" +
-	" UNION ALL SELECT " + keyColumns + ", 2::bigint FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = $1" +
+const keysOf = "SELECT " + sqlrows.KeyColumns + ", 1::bigint FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = $1" +
+	" UNION ALL SELECT " + sqlrows.KeyColumns + ", 2::bigint FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = $1" +
 	" ORDER BY 4, 1"
 
 // KeysOf implements ports.KeyWriter.
@@ -145,7 +133,7 @@ func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []doma
 			return err
 		}
 		return c.query(keysOf, args(number), func(r row) error {
-			keys = append(keys, scanKey(r, domain.KeyKind(r.Int(keyWidth))))
+			keys = append(keys, sqlrows.ScanKey(r, domain.KeyKind(r.Int(sqlrows.KeyWidth))))
 			return nil
 		})
 	})

@@ -79,7 +79,7 @@ func (r *reader) messageEvents(room *room, q ports.EventQuery, told int64) ([]do
 }
 
 // ofMembers joins the membership that a change of members (kinds 4 to 6) names.
-const ofMembers = `SELECT c.rev, c.kind, c.target, c.at, (SELECT u.id FROM users u WHERE u.number = m.user_no), ` + memberColumns + `
+const ofMembers = `SELECT c.rev, c.kind, c.target, c.at, (SELECT u.id FROM users u WHERE u.number = m.user_no), ` + sqlrows.MemberColumns + `
 	FROM room_changes c LEFT JOIN LATERAL (SELECT * FROM members l
 		WHERE c.kind BETWEEN 4 AND 6 AND l.room = c.room AND l.user_no = c.target OFFSET 0) m ON true
 	WHERE c.room = $1 AND c.tenant = $2 AND c.rev > $3 AND c.rev <= $4`
@@ -93,7 +93,7 @@ func (r *reader) changeEvents(room *room, query string, values []any) ([]domain.
 	err := r.conn.query(query, values, func(row row) error {
 		c := sqlrows.Change{Rev: row.Int(0), Kind: row.Int(1), Target: row.Int(2), At: row.Int(3)}
 		if !row.Null(4) {
-			c.Member = scanMember(row[5:], domain.UserID(row.Text(4)))
+			c.Member = sqlrows.ScanMember(row[5:], domain.UserID(row.Text(4)))
 		}
 		changes = append(changes, c)
 		return nil

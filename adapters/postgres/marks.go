@@ -3,6 +3,7 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -90,7 +91,7 @@ func (t *tx) standing(id domain.RoomID, user domain.UserID, device domain.Device
 		step{query: shareUser, args: args(t.tenant, string(user))},
 		step{query: standings, args: args(id[:], t.tenant, string(user), string(device), seq), each: func(row row) error {
 			at.room, at.user, member = row.Int(0), row.Int(1), !row.Null(2)
-			at.known, at.seen, at.rev = !row.Null(4), row.Time(4), row.Int(8)
+			at.known, at.seen, at.rev = !row.Null(4), sqlrows.Time(row, 4), row.Int(8)
 			if !marked {
 				at.highest = domain.Mark{DeliveredSeq: row.Int(2), DeliveredRev: row.Int(3)}
 			}

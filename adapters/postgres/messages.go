@@ -29,7 +29,7 @@ func scanMessage(r row, m *domain.Message) (room int64, err error) {
 	}
 	*m = domain.Message{
 		Sender: domain.UserID(r.Text(12)), SenderType: kind, Seq: r.Int(1), FirstRev: r.Int(4), Rev: r.Int(4), ClientID: r.Text(9),
-		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.Int(6)), EditedAt: r.Time(7), DeletedAt: r.Time(8),
+		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.Int(6)), EditedAt: sqlrows.Time(r, 7), DeletedAt: sqlrows.Time(r, 8),
 	}
 	copy(m.ID[:], r.Blob(2))
 	copy(m.ReplyTo[:], r.Blob(10))

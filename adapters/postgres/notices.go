@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -20,7 +21,7 @@ func (r *reader) Notices(user domain.UserID, after int64, limit int) (notices []
 		JOIN notifications n ON n.number = x.notification
 		WHERE x.user_no = $1 AND x.place > $2 ORDER BY x.place LIMIT $3`,
 		args(number, after, int64(limit)), func(row row) error {
-			of, err := scanNotification(row[2:], domain.NotificationID(row.Blob(1)))
+			of, err := sqlrows.ScanNotification(row[2:], domain.NotificationID(row.Blob(1)))
 			notices = append(notices, domain.Notice{Notification: of, Place: row.Int(0)})
 			return err
 		})

@@ -31,7 +31,7 @@ func (r *reader) notification(query string, id domain.NotificationID) (n notific
 	var broken error
 	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) {
 		n.number, n.total = row.Int(0), row.Int(1)
-		n.Notification, broken = scanNotification(row[2:], id)
+		n.Notification, broken = sqlrows.ScanNotification(row[2:], id)
 	})
 	switch {
 	case err != nil:
@@ -45,15 +45,6 @@ func (r *reader) notification(query string, id domain.NotificationID) (n notific
 // lockNotification finds one that gets recipients or calls, or loses its payload, by nobody else until the commit.
 func (t *tx) lockNotification(id domain.NotificationID) (notification, error) {
 	return t.notification(notificationByID+" FOR NO KEY UPDATE", id)
-}
-
-// scanNotification reads topic, created and body.
-func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.Text(0), CreatedAt: sqlrows.FromMillis(r.Int(1))}
-	if !r.Null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.Bytes(2))
-	}
-	return n, err
 }
 
 // KnownNotifications implements ports.NotificationReader.

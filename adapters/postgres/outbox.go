@@ -14,7 +14,7 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + sqlrows.JobColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 	ON CONFLICT (tenant, id) DO NOTHING`
 
@@ -202,36 +202,11 @@ func (s *Store) countWaiting(ctx context.Context) (stats map[domain.Lane]ports.O
 	return stats, err
 }
 
-// jobColumns are those that the outbox and dead letters have in common, jobWidth is their number.
-const (
-	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once, bot"
-	jobWidth   = 15
-	jobCreated = 6 // of them
-)
-
-// jobValues are those of jobColumns; ahead is how far the times of the row are before the time of day.
+// jobValues are those of sqlrows.JobColumns; ahead is how far the times of the row are before the time of day.
 func jobValues(j domain.Job, ahead int64) []any {
 	return args(
 		j.Event[:], string(j.Lane), sqlrows.IDOrNull(j.Room), sqlrows.IDOrNull(j.Message), sqlrows.IDOrNull(j.Notification), sqlrows.IDOrNull(j.Subscription),
 		j.CreatedAt.UnixMilli()+ahead, j.Due.UnixMilli()+ahead, int64(j.Step), j.From, j.Through, sqlrows.AheadOrNull(j.LastAttemptAt, ahead),
 		j.LastError, sqlrows.BoolNumber(j.Once), sqlrows.IDOrNull(j.Bot),
 	)
-}
-
-// scanJob reads jobColumns.
-func scanJob(r row, ahead int64) domain.Job {
-	j := domain.Job{
-		Lane: domain.Lane(r.Text(1)), CreatedAt: sqlrows.FromMillis(r.Int(jobCreated) - ahead), Due: sqlrows.FromMillis(r.Int(7) - ahead),
-		Step: int(r.Int(8)), From: r.Text(9), Through: r.Text(10), LastError: r.Text(12), Once: r.Int(13) != 0,
-	}
-	copy(j.Event[:], r.Blob(0))
-	copy(j.Room[:], r.Blob(2))
-	copy(j.Message[:], r.Blob(3))
-	copy(j.Notification[:], r.Blob(4))
-	copy(j.Subscription[:], r.Blob(5))
-	copy(j.Bot[:], r.Blob(14))
-	if !r.Null(11) {
-		j.LastAttemptAt = sqlrows.FromMillis(r.Int(11) - ahead)
-	}
-	return j
 }

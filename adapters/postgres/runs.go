@@ -15,7 +15,7 @@ import (
 
 // runJob adds a job of the bots' lane, or gives the newer trigger to the one that is there. That keeps its place, its claim
 // and its attempts; its event and its age are the trigger's.
-const runJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+const runJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + sqlrows.JobColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 	ON CONFLICT (tenant, id) DO UPDATE
 	SET message = excluded.message, event = excluded.event, created = excluded.created WHERE outbox.lane = 'bot'`

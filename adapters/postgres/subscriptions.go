@@ -5,19 +5,8 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-// subscriptionColumns name the user by users u, joined from the left: the backend has none.
-const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.created"
-
-func scanSubscription(r row) domain.Subscription {
-	s := domain.Subscription{
-		User: domain.UserID(r.Text(1)), Topic: r.Text(2), Endpoint: r.Text(3), Metadata: r.Bytes(4), CreatedAt: sqlrows.FromMillis(r.Int(5)),
-	}
-	copy(s.ID[:], r.Blob(0))
-	return s
-}
-
 const (
-	subscriptionsWhere = "SELECT " + subscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no WHERE s.tenant = $1"
+	subscriptionsWhere = "SELECT " + sqlrows.SubscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no WHERE s.tenant = $1"
 	// sameSubscription is found by the hash that keeps its index narrow.
 	sameSubscription = " AND s.user_no = $2 AND s.topic = $3 AND s.endpoint = $4 AND chatapi_digest(s.endpoint) = chatapi_digest($4)"
 )
@@ -35,7 +24,7 @@ func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, er
 }
 
 func (r *reader) subscriptionBy(where string, values ...any) (s domain.Subscription, found bool, err error) {
-	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = scanSubscription(row) })
+	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = sqlrows.ScanSubscription(row) })
 	return s, found, err
 }
 
@@ -53,7 +42,7 @@ func (r *reader) Subscriptions(user *domain.UserID, offset, limit int) (list []d
 		query, values = query+" AND s.user_no = $4", append(values, number)
 	}
 	err = r.conn.query(query+" ORDER BY s.number LIMIT $2 OFFSET $3", values, func(row row) error {
-		list = append(list, scanSubscription(row))
+		list = append(list, sqlrows.ScanSubscription(row))
 		return nil
 	})
 	return list, err

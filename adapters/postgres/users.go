@@ -8,14 +8,6 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
-
-func scanUser(r row) domain.User {
-	return domain.User{
-		ID: domain.UserID(r.Text(0)), Name: r.Pointer(1), AvatarURL: r.Pointer(2), Metadata: r.Bytes(3), LastSeen: r.Time(4),
-	}
-}
-
 // User implements ports.UserReader.
 func (r *reader) User(id domain.UserID) (domain.User, error) {
 	if err := r.source.ready(); err != nil {
@@ -40,9 +32,9 @@ func (t *tx) User(id domain.UserID) (domain.User, error) {
 func (r *reader) profile(id domain.UserID, before ...step) (user domain.User, err error) {
 	found := false
 	err = r.conn.together(append(before, step{
-		query: "SELECT " + userColumns + " FROM users u WHERE u.tenant = $1 AND u.id = $2", args: args(r.tenant, string(id)),
+		query: "SELECT " + sqlrows.UserColumns + " FROM users u WHERE u.tenant = $1 AND u.id = $2", args: args(r.tenant, string(id)),
 		each: func(row row) error {
-			user, found = scanUser(row), true
+			user, found = sqlrows.ScanUser(row), true
 			return nil
 		},
 	})...)
@@ -56,7 +48,7 @@ func (r *reader) profile(id domain.UserID, before ...step) (user domain.User, er
 // of the other when the user has more than may be looked at, with one look-up in each, and ends at the first: how many
 // members the rooms have does not matter.
 const (
-	usersNamed = "SELECT " + userColumns + " FROM users u WHERE u.tenant = $1 AND u.id = ANY($2::text[])"
+	usersNamed = "SELECT " + sqlrows.UserColumns + " FROM users u WHERE u.tenant = $1 AND u.id = ANY($2::text[])"
 	roomMates  = usersNamed + ` AND (u.number = $3 OR
 		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user_no = $3 AND state = 1 LIMIT 1 + $4::bigint) l) <= $4
 		THEN EXISTS (SELECT 1 FROM members mine
@@ -86,7 +78,7 @@ func (r *reader) RoomMates(user domain.UserID, others []domain.UserID) (found []
 		query, values = roomMates, append(values, number, int64(ports.MaxMateLookups/len(others)))
 	}
 	err = r.conn.query(query, values, func(row row) error {
-		found = append(found, scanUser(row))
+		found = append(found, sqlrows.ScanUser(row))
 		return nil
 	})
 	return found, err

@@ -8,29 +8,13 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_url, system_prompt, context_messages,
-	max_output_tokens, temperature, created`
-
-func scanBot(r row) domain.Bot {
-	b := domain.Bot{
-		Name: r.Text(1), Provider: domain.Provider(r.Text(2)), BaseURL: r.Text(3), Model: r.Text(4), Key: r.Blob(5), KeyEnv: r.Text(6),
-		WebhookURL: r.Text(7), SystemPrompt: r.Text(8), ContextMessages: int(r.Int(9)), MaxOutputTokens: int(r.Int(10)),
-		CreatedAt: sqlrows.FromMillis(r.Int(12)),
-	}
-	copy(b.ID[:], r.Blob(0))
-	if temperature, ok := r[11].(float64); ok {
-		b.Temperature = &temperature
-	}
-	return b
-}
-
 // Bot implements ports.BotReader.
 func (r *reader) Bot(id domain.BotID) (b domain.Bot, err error) {
 	if err := r.source.ready(); err != nil {
 		return domain.Bot{}, err
 	}
-	found, err := r.conn.first("SELECT "+botColumns+" FROM bots WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
-		func(row row) { b = scanBot(row) })
+	found, err := r.conn.first("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
+		func(row row) { b = sqlrows.ScanBot(row) })
 	if err == nil && !found {
 		err = domain.ErrBotNotFound
 	}
@@ -42,9 +26,9 @@ func (r *reader) Bots(offset, limit int) (list []domain.Bot, err error) {
 	if err := r.source.ready(); err != nil || limit <= 0 {
 		return nil, err
 	}
-	err = r.conn.query("SELECT "+botColumns+" FROM bots WHERE tenant = ? ORDER BY created, number LIMIT 0 + ? OFFSET ?",
+	err = r.conn.query("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = ? ORDER BY created, number LIMIT 0 + ? OFFSET ?",
 		args(r.tenant, int64(limit), int64(max(offset, 0))), func(row row) error {
-			list = append(list, scanBot(row))
+			list = append(list, sqlrows.ScanBot(row))
 			return nil
 		})
 	return list, err

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"time"
-
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/chatapi/chatapi/adapters/sqlrows"
@@ -235,25 +233,9 @@ func scanRoom(r row) *room {
 	out := &room{number: r.Int(0), tenant: r.Int(1), changes: r.Int(7), active: r.Int(8), bots: r.Int(15)}
 	out.Room = domain.Room{
 		Type: domain.RoomType(r.Text(3)), FirstSeq: r.Int(4), LastSeq: r.Int(5), LastRev: r.Int(6),
-		CreatedAt: sqlrows.FromMillis(r.Int(9)), UniqueKey: r.Text(10), Metadata: r.Blob(12), Members: r.Int(13), Name: r.Pointer(11),
+		CreatedAt: sqlrows.FromMillis(r.Int(9)), UniqueKey: r.Text(10), Metadata: r.Blob(12), Members: r.Int(13), Name: sqlrows.Pointer(r, 11),
 		Handoff: sqlrows.ScanHandoff(r.Int(14), r.Text(16)),
 	}
 	copy(out.ID[:], r.Blob(2))
 	return out
-}
-
-func (r row) Time(i int) time.Time {
-	if r.Null(i) {
-		return time.Time{}
-	}
-	return sqlrows.FromMillis(r.Int(i))
-}
-
-// pointer is nil for NULL.
-func (r row) Pointer(i int) *string {
-	if r.Null(i) {
-		return nil
-	}
-	s := r.Text(i)
-	return &s
 }

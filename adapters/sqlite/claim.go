@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -196,7 +197,7 @@ func (t *tx) nextFence() (fence int64, err error) {
 }
 
 const (
-	claimColumns = jobColumns + ", id, attempts"
+	claimColumns = sqlrows.JobColumns + ", id, attempts"
 	dueJobs      = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND ready <= ?3
 		ORDER BY ready, id LIMIT 0 + ?4`
 	agedJobs = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND created <= ?3 - ?5
@@ -211,10 +212,10 @@ func (t *tx) take(q ports.ClaimQuery, of share, n int, now, fence int64) (claims
 	}
 	ahead := t.w.store.steady.ahead()
 	err = t.conn.query(query, values, func(r row) error {
-		c := ports.Claim{Job: scanJob(r, ahead), Tenant: of.id, Fence: fence}
-		copy(c.ID[:], r.Blob(jobWidth))
-		c.Attempts = int(r.Int(jobWidth + 1))
-		c.Age = duration(now - r.Int(jobCreated))
+		c := ports.Claim{Job: sqlrows.ScanJob(r, ahead), Tenant: of.id, Fence: fence}
+		copy(c.ID[:], r.Blob(sqlrows.JobWidth))
+		c.Attempts = int(r.Int(sqlrows.JobWidth + 1))
+		c.Age = duration(now - r.Int(sqlrows.JobCreated))
 		claims = append(claims, c)
 		return nil
 	})

@@ -9,25 +9,11 @@ import (
 )
 
 const (
-	letterColumns = jobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, attempted, error, at, number," +
+	letterColumns = sqlrows.JobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, attempted, error, at, number," +
 		" (SELECT n.topic FROM notifications n WHERE n.tenant = dead_letters.tenant AND n.id = dead_letters.notification)"
 	// lettersOf is one of the two lists of a tenant's dead letters, each along an index of its own.
 	lettersOf = "SELECT " + letterColumns + " FROM dead_letters WHERE tenant = ? AND notification "
 )
-
-// scanLetter reads letterColumns. The times of dead letters are those of the day.
-func scanLetter(r row) (letter domain.DeadLetter, number int64) {
-	letter.Job = scanJob(r, 0)
-	rest := r[jobWidth:]
-	copy(letter.ID[:], rest.Blob(0))
-	copy(letter.Job.ID[:], rest.Blob(1))
-	letter.Job.Attempts = int(rest.Int(2))
-	letter.User = domain.UserID(rest.Text(3))
-	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.Int(4), rest.Int(5), int(rest.Int(6))
-	letter.LastAttemptAt, letter.Error, letter.At = rest.Time(7), rest.Text(8), rest.Time(9)
-	letter.Topic = rest.Text(11)
-	return letter, rest.Int(10)
-}
 
 // DeadLetters implements ports.DeadLetterReader.
 func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error) {
@@ -40,7 +26,7 @@ func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter
 	}
 	var letters []domain.DeadLetter
 	err := r.conn.query(query, args(r.tenant, int64(limit)), func(row row) error {
-		letter, _ := scanLetter(row)
+		letter, _ := sqlrows.ScanLetter(row)
 		letters = append(letters, letter)
 		return nil
 	})
@@ -55,7 +41,7 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 	values := append(jobValues(letter.Job, 0), args(
 		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), sqlrows.TextOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
 		int64(letter.Attempts), sqlrows.TimeOrNull(letter.LastAttemptAt), letter.Error, letter.At.UnixMilli(), t.tenant)...)
-	err := t.put("INSERT INTO dead_letters ("+jobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
+	err := t.put("INSERT INTO dead_letters ("+sqlrows.JobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
 		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	if err != nil {
 		return err
@@ -140,7 +126,7 @@ func (t *tx) TakeDeadLetter(id domain.DeadLetterID) (domain.DeadLetter, error) {
 
 // letter finds the only one of a condition.
 func (t *tx) letter(where string, values ...driver.Value) (letter domain.DeadLetter, number int64, err error) {
-	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = scanLetter(r) })
+	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = sqlrows.ScanLetter(r) })
 	if err == nil && !found {
 		err = domain.ErrLetterNotFound
 	}

@@ -199,14 +199,14 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 		return 0, nil
 	}
 	named := sqlrows.SetOf(e.users)
-	err = t.conn.query("SELECT s.number, s.user, m.user IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
+	err = t.conn.query("SELECT s.number, s.user, m.user IS NOT NULL AND "+wasMember+", "+sqlrows.SubscriptionColumns+`
 		FROM notifications n CROSS JOIN subscriptions s INDEXED BY subscriptions_topic ON s.tenant = n.tenant AND s.topic = n.topic
 		LEFT JOIN users u ON u.number = s.user LEFT JOIN members m ON m.room = ?2 AND m.user = s.user
 		WHERE n.number = ?3 AND n.tenant = ?4 AND s.number > ?5 AND s.number <= ?6 ORDER BY s.number LIMIT 0 + ?7`,
 		args(e.rev, e.room, e.notification, t.tenant, e.place, e.subscribers, limit), func(r row) error {
 			n++
 			e.place = r.Int(0)
-			s := scanSubscription(r[3:])
+			s := sqlrows.ScanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -35,8 +36,8 @@ func findUser(c *conn, tenant int64, id domain.UserID) (number int64, err error)
 }
 
 func findMember(c *conn, room, user int64, id domain.UserID) (member *domain.Member, err error) {
-	_, err = c.first("SELECT "+memberColumns+" FROM members m WHERE m.room = ? AND m.user = ?", args(room, user),
-		func(r row) { member = scanMember(r, id) })
+	_, err = c.first("SELECT "+sqlrows.MemberColumns+" FROM members m WHERE m.room = ? AND m.user = ?", args(room, user),
+		func(r row) { member = sqlrows.ScanMember(r, id) })
 	return member, err
 }
 

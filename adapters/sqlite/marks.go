@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -92,7 +93,7 @@ const standings = `SELECT d.seen, k.device, k.delivered_seq, k.delivered_rev FRO
 func (t *tx) standing(r *room, user int64, m domain.Member, device domain.DeviceID) (at standing, err error) {
 	none := true
 	err = t.conn.query(standings, args(string(device), r.number, user, t.tenant), func(row row) error {
-		at.known, at.seen = !row.Null(0), row.Time(0)
+		at.known, at.seen = !row.Null(0), sqlrows.Time(row, 0)
 		if row.Null(1) {
 			return nil
 		}

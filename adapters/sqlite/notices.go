@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -20,7 +21,7 @@ func (r *reader) Notices(user domain.UserID, after int64, limit int) (notices []
 		CROSS JOIN notifications n ON n.number = x.notification AND +n.tenant = ?
 		WHERE x.user = ? AND x.place > ? ORDER BY x.place LIMIT 0 + ?`,
 		args(r.tenant, number, after, int64(limit)), func(row row) error {
-			of, err := scanNotification(row[2:], domain.NotificationID(row.Blob(1)))
+			of, err := sqlrows.ScanNotification(row[2:], domain.NotificationID(row.Blob(1)))
 			notices = append(notices, domain.Notice{Notification: of, Place: row.Int(0)})
 			return err
 		})

@@ -31,7 +31,7 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 	found, err := r.conn.first("SELECT number, total, topic, created, body FROM notifications WHERE tenant = ? AND id = ?",
 		args(r.tenant, id[:]), func(row row) {
 			n.number, n.total = row.Int(0), row.Int(1)
-			n.Notification, broken = scanNotification(row[2:], id)
+			n.Notification, broken = sqlrows.ScanNotification(row[2:], id)
 		})
 	switch {
 	case err != nil:
@@ -40,15 +40,6 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 		return notification{}, domain.ErrNoNotification
 	}
 	return n, broken
-}
-
-// scanNotification reads topic, created and body.
-func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.Text(0), CreatedAt: sqlrows.FromMillis(r.Int(1))}
-	if !r.Null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.Blob(2))
-	}
-	return n, err
 }
 
 // KnownNotifications implements ports.NotificationReader.

@@ -8,17 +8,6 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-const streamColumns = "message, bot, reply_to, attempt, started, body"
-
-func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.Int(3)), StartedAt: sqlrows.FromMillis(r.Int(4))}
-	copy(s.Message[:], r.Blob(0))
-	copy(s.Bot[:], r.Blob(1))
-	copy(s.ReplyTo[:], r.Blob(2))
-	s.Text, _, err = domain.DecodeBody(r.Blob(5))
-	return s, err
-}
-
 // Stream implements ports.BotReader.
 func (r *reader) Stream(room domain.RoomID, message domain.MessageID) (domain.Stream, error) {
 	s, found, err := r.stream(room, "message = ? AND room = ?", message[:])
@@ -43,8 +32,8 @@ func (r *reader) stream(id domain.RoomID, where string, value []byte) (s domain.
 		return domain.Stream{}, false, err
 	}
 	var broken error
-	found, err = r.conn.first("SELECT "+streamColumns+" FROM streams WHERE "+where, args(value, room.number),
-		func(row row) { s, broken = scanStream(row) })
+	found, err = r.conn.first("SELECT "+sqlrows.StreamColumns+" FROM streams WHERE "+where, args(value, room.number),
+		func(row row) { s, broken = sqlrows.ScanStream(row) })
 	if err == nil {
 		err = broken
 	}

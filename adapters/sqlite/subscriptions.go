@@ -7,18 +7,7 @@ import (
 	"github.com/chatapi/chatapi/domain"
 )
 
-// subscriptionColumns name the user by users u, joined from the left: the backend has none.
-const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.created"
-
-func scanSubscription(r row) domain.Subscription {
-	s := domain.Subscription{
-		User: domain.UserID(r.Text(1)), Topic: r.Text(2), Endpoint: r.Text(3), Metadata: r.Blob(4), CreatedAt: sqlrows.FromMillis(r.Int(5)),
-	}
-	copy(s.ID[:], r.Blob(0))
-	return s
-}
-
-const subscriptionsWhere = "SELECT " + subscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user WHERE s.tenant = ?"
+const subscriptionsWhere = "SELECT " + sqlrows.SubscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user WHERE s.tenant = ?"
 
 // Subscription implements ports.SubscriptionReader.
 func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, error) {
@@ -33,7 +22,7 @@ func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, er
 }
 
 func (r *reader) subscriptionBy(where string, values ...driver.Value) (s domain.Subscription, found bool, err error) {
-	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = scanSubscription(row) })
+	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = sqlrows.ScanSubscription(row) })
 	return s, found, err
 }
 
@@ -52,7 +41,7 @@ func (r *reader) Subscriptions(user *domain.UserID, offset, limit int) (list []d
 	}
 	err = r.conn.query(query+" ORDER BY s.number LIMIT 0 + ? OFFSET ?", append(values, int64(limit), int64(max(offset, 0))),
 		func(row row) error {
-			list = append(list, scanSubscription(row))
+			list = append(list, sqlrows.ScanSubscription(row))
 			return nil
 		})
 	return list, err

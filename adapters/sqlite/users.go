@@ -9,21 +9,13 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
-
-func scanUser(r row) domain.User {
-	return domain.User{
-		ID: domain.UserID(r.Text(0)), Name: r.Pointer(1), AvatarURL: r.Pointer(2), Metadata: r.Blob(3), LastSeen: r.Time(4),
-	}
-}
-
 // User implements ports.UserReader.
 func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 	if err := r.source.ready(); err != nil {
 		return domain.User{}, err
 	}
-	found, err := r.conn.first("SELECT "+userColumns+" FROM users u WHERE u.tenant = ? AND u.id = ?",
-		args(r.tenant, string(id)), func(row row) { user = scanUser(row) })
+	found, err := r.conn.first("SELECT "+sqlrows.UserColumns+" FROM users u WHERE u.tenant = ? AND u.id = ?",
+		args(r.tenant, string(id)), func(row row) { user = sqlrows.ScanUser(row) })
 	if err == nil && !found {
 		err = domain.ErrUserNotFound
 	}
@@ -34,7 +26,7 @@ func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 // of the other when the user has more than may be looked at, with one look-up in each, and ends at the first: how many
 // members the rooms have does not matter.
 const (
-	usersNamed = "SELECT " + userColumns + ` FROM users u
+	usersNamed = "SELECT " + sqlrows.UserColumns + ` FROM users u
 		WHERE u.tenant = ?1 AND u.id IN (SELECT value FROM json_each(?2))`
 	roomMates = usersNamed + ` AND (u.number = ?3 OR
 		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user = ?3 AND state = 1 LIMIT 1 + ?4)) <= ?4
@@ -68,7 +60,7 @@ func (r *reader) RoomMates(user domain.UserID, others []domain.UserID) (found []
 		query, values = roomMates, append(values, number, int64(ports.MaxMateLookups/len(others)))
 	}
 	err = r.conn.query(query, values, func(row row) error {
-		found = append(found, scanUser(row))
+		found = append(found, sqlrows.ScanUser(row))
 		return nil
 	})
 	return found, err
