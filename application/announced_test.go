@@ -264,7 +264,7 @@ func TestTypistsAreWatchedWithinBounds(t *testing.T) {
 	t.Parallel()
 	who := typists{until: map[hintKey]typist{}}
 	for i := range 2 * maxTypists {
-		sig := signal{members: 1}
+		sig := signal{number: 1}
 		sig.User, sig.Kind = domain.UserID(rune('a'+i)), domain.HintTyping
 		who.heard(sig, time.Now())
 	}

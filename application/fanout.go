@@ -207,7 +207,7 @@ func (f *Fanout) deliver(at int, sig signal) {
 	for {
 		r := s.find(sig.Room)
 		if r == nil && sig.admits() && len(f.newcomers(sig)) > 0 {
-			r, _ = s.findOrAdd(sig.Room, sig.tenant, sig.Rev-1, sig.members)
+			r, _ = s.findOrAdd(sig.Room, sig.tenant, sig.Rev-1, sig.members())
 		}
 		if r == nil || r.deliver(f, sig) {
 			return

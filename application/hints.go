@@ -151,7 +151,7 @@ func newHintSignal(enc ports.Encoder, hint domain.Hint) signal {
 	s := signal{tenant: hint.Tenant, Frame: enc.Hint(hint)}
 	s.Room, s.Kind, s.User, s.Rev, s.Seq = hint.Room, hint.Kind, hint.User, 0, 0
 	if hint.State == domain.TypingStarted {
-		s.members = 1 // the place of a number: it is to be ended
+		s.number = 1
 	}
 	return s
 }
@@ -208,7 +208,7 @@ func (r *liveRoom) isSmall() bool { return r.members <= domain.MaxHintMembers }
 
 // sendAgain has every node send a run of messages once more to the user's sockets on it.
 func (h *Hints) sendAgain(ctx context.Context, tenant domain.TenantID, letter domain.DeadLetter) {
-	s := signal{tenant: tenant, members: letter.ToSeq} // the place of a number is where the last message goes
+	s := signal{tenant: tenant, number: letter.ToSeq}
 	s.Room, s.Kind, s.User, s.Seq = letter.Job.Room, hintAgain, letter.User, letter.FromSeq
 	if err := h.bus.Publish(ctx, channelOf(shardOf(s.Room)), appendSignal(nil, s)); err != nil {
 		h.log.Warn("hint not published", "error", err)

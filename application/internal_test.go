@@ -26,7 +26,7 @@ func TestSignalsRoundTrip(t *testing.T) {
 			for _, u := range rapid.SliceOfN(rapid.String(), 0, 3).Draw(t, "users") {
 				s.users = append(s.users, domain.UserID(u))
 			}
-			s.members = rapid.Int64Min(0).Draw(t, "members")
+			s.number = rapid.Int64Min(0).Draw(t, "number")
 			s.Bytes = rapid.SliceOf(rapid.Byte()).Draw(t, "frame")
 			want = append(want, s)
 			data = appendSignal(data, s)

@@ -68,7 +68,7 @@ type liveRoom struct {
 	changed   int64                            // the rev of the latest event that was no message: an edit, a deletion, a member
 	reached   []reached                        // what was given out lately, oldest first
 	overdue   int64                            // messages up to it should have been acknowledged
-	runs      map[*Peer]*run                   // what was not, of sockets that lag behind
+	unacked   map[*Peer]*unacked               // what was not, of sockets that lag behind
 	streams   map[domain.MessageID]*liveStream // answers on their way
 	over      []domain.MessageID               // answers that have ended lately
 	from      int64                            // what lies above it was seen here
@@ -151,8 +151,8 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	} else {
 		r.changed = sig.Rev
 	}
-	if sig.members > 0 {
-		r.members = sig.members
+	if n := sig.members(); n > 0 {
+		r.members = n
 	}
 	if sig.Kind == domain.EventMessageDeleted || sig.Kind == domain.EventMessageEdited || sig.Kind == domain.EventRoomRemoved {
 		f.tailBytes.Add(int64(r.tail.reset()))
@@ -390,7 +390,7 @@ func (r *liveRoom) vacate(p *Peer, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seats = slices.DeleteFunc(r.seats, func(s seat) bool { return s.peer == p })
-	delete(r.runs, p)
+	delete(r.unacked, p)
 	r.noteEmptied(now)
 }
 

@@ -14,8 +14,9 @@ import (
 type signal struct {
 	tenant domain.TenantID
 	users  []domain.UserID // who a membership event is about
-	// members is how many the room has since a membership event; 0 in others.
-	members int64
+	// number is one more number, by kind: of a step that changes who is in the room how many are (members), of typing 1
+	// when it starts (typing), of hintAgain where the messages to be sent again end (through); 0 in all others.
+	number int64
 	// later says that the frame tells what may have come after its Rev. It is of this node, and not on the bus.
 	later bool
 	// end is what those get instead who were shown the start of the stream that the message ends.
@@ -35,7 +36,7 @@ var errSignal = errors.New("malformed signal")
 
 // newSignal encodes an event once for all its receivers.
 func newSignal(enc ports.Encoder, e domain.Event) signal {
-	s := signal{tenant: e.Tenant, users: e.Users, members: e.Members, Frame: enc.Event(e)}
+	s := signal{tenant: e.Tenant, users: e.Users, number: e.Members, Frame: enc.Event(e)}
 	s.Room, s.Rev, s.Kind, s.Seq = e.Room, e.Rev, e.Kind, 0
 	if e.Member != nil {
 		s.users = []domain.UserID{e.Member.User}
@@ -49,6 +50,15 @@ func newSignal(enc ports.Encoder, e domain.Event) signal {
 	}
 	return s
 }
+
+// members is how many are in the room since this step; 0 when it has not changed that.
+func (s signal) members() int64 { return s.number }
+
+// typing reports whether a hint of typing says that it goes on, so that its end is to be heard too.
+func (s signal) typing() bool { return s.number != 0 }
+
+// through is the last of the messages that hintAgain asks for; Seq is the first.
+func (s signal) through() int64 { return s.number }
 
 // appendSignal writes s behind dst.
 func appendSignal(dst []byte, s signal) []byte {
@@ -64,7 +74,7 @@ func appendSignal(dst []byte, s signal) []byte {
 	for _, u := range s.users {
 		dst = appendBytes(dst, string(u))
 	}
-	dst = binary.AppendUvarint(dst, uint64(s.members))
+	dst = binary.AppendUvarint(dst, uint64(s.number))
 	dst = appendBytes(dst, s.Bytes)
 	if dst = appendBytes(dst, s.end.Bytes); len(s.end.Bytes) > 0 {
 		dst = append(dst, s.end.Stream[:]...)
@@ -87,7 +97,7 @@ func readSignal(data []byte) (s signal, rest []byte, err error) {
 	for range min(r.number(), uint64(len(r.data))) {
 		s.users = append(s.users, domain.UserID(r.bytes()))
 	}
-	s.members = int64(r.number())
+	s.number = int64(r.number())
 	s.Bytes = r.bytes()
 	if end := r.bytes(); len(end) > 0 {
 		s.end = ports.Frame{Room: s.Room, Rev: s.Rev, Seq: s.Seq, User: s.User, Kind: domain.EventMessage, Bytes: end}

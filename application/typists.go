@@ -33,7 +33,7 @@ func (t *typists) heard(sig signal, now time.Time) {
 	defer t.mu.Unlock()
 	_, known := t.until[key]
 	switch {
-	case sig.members == 0:
+	case !sig.typing():
 		delete(t.until, key)
 	case known || len(t.until) < maxTypists:
 		t.until[key] = typist{sig.tenant, now.Add(domain.TypingLasts + typistsWait)}

@@ -135,6 +135,15 @@ type KeyQuery struct {
 	Offset, Limit int
 }
 
+// Stretch is where the keys lie in the order of their bytes: from the one on and below the other. An empty prefix selects none.
+func (q KeyQuery) Stretch() (from, to string, some bool) {
+	last := len(q.Prefix) - 1
+	if last < 0 {
+		return "", "", false
+	}
+	return q.Prefix, q.Prefix[:last] + string(rune(q.Prefix[last]+1)), true
+}
+
 // RoomWriter makes, changes and removes rooms.
 type RoomWriter interface {
 	// UpdateRoom stores the room's name and metadata as its next step, event room.updated, and returns it with its

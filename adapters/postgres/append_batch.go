@@ -125,7 +125,7 @@ func (b *batch) open(number int64) error {
 	var found int64
 	err := b.load(step{query: toWrite}, step{query: sooner},
 		step{query: inTenant, args: args(string(b.tenant)), each: func(r row) error {
-			found = r.int(0)
+			found = r.Int(0)
 			return nil
 		}})
 	if err == nil && found != number {

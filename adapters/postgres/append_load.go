@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -112,7 +113,7 @@ func (a *appending) lockRooms() []step {
 	values := args(ids, a.t.tenant)
 	return []step{
 		{query: lockAllRooms, args: values, each: func(r row) error {
-			a.locked[domain.RoomID(r.blob(0))] = true
+			a.locked[domain.RoomID(r.Blob(0))] = true
 			return nil
 		}},
 		{query: readAllRooms, args: values, each: func(r row) error {
@@ -129,7 +130,7 @@ const (
 	roomOf   = " CROSS JOIN LATERAL (SELECT number, id FROM rooms WHERE id = i.room AND tenant + 0 = $1 OFFSET 0) r"
 )
 
-const readAllMembers = "SELECT i.room, i.sender, u.number, " + memberColumns + " FROM unnest($2::uuid[], $3::text[]) i (room, sender)" +
+const readAllMembers = "SELECT i.room, i.sender, u.number, " + sqlrows.MemberColumns + " FROM unnest($2::uuid[], $3::text[]) i (room, sender)" +
 	senderOf + roomOf + " LEFT JOIN LATERAL (SELECT * FROM members WHERE room = r.number AND user_no = u.number OFFSET 0) m ON true"
 
 func (a *appending) readMembers() step {
@@ -144,10 +145,10 @@ func (a *appending) readMembers() step {
 		}
 	}
 	return step{query: readAllMembers, args: args(a.t.tenant, rooms, senders), each: func(r row) error {
-		user := domain.UserID(r.text(1))
-		a.t.users[user] = r.int(2)
-		if !r.null(3) {
-			a.members[membership{domain.RoomID(r.blob(0)), user}] = scanMember(r[3:], user)
+		user := domain.UserID(r.Text(1))
+		a.t.users[user] = r.Int(2)
+		if !r.Null(3) {
+			a.members[membership{domain.RoomID(r.Blob(0)), user}] = sqlrows.ScanMember(r[3:], user)
 		}
 		return nil
 	}}
@@ -169,10 +170,10 @@ func (a *appending) readKeys() []step {
 		return nil
 	}
 	since := a.t.store.cfg.Clock.Now().Add(-domain.IdempotencyMemory)
-	return []step{{query: readAllKeys, args: args(a.t.tenant, users, keys, millis(since)), each: func(r row) error {
-		record := &domain.IdempotencyRecord{Status: int(r.int(3)), Resource: r.text(4)}
-		copy(record.Request[:], r.blob(2))
-		a.keys[userKey{domain.UserID(r.text(0)), [32]byte(r.blob(1))}] = record
+	return []step{{query: readAllKeys, args: args(a.t.tenant, users, keys, since.UnixMilli()), each: func(r row) error {
+		record := &domain.IdempotencyRecord{Status: int(r.Int(3)), Resource: r.Text(4)}
+		copy(record.Request[:], r.Blob(2))
+		a.keys[userKey{domain.UserID(r.Text(0)), [32]byte(r.Blob(1))}] = record
 		return nil
 	}}}
 }
@@ -195,10 +196,10 @@ func (a *appending) readSent() []step {
 		return nil
 	}
 	return []step{{query: readAllSent, args: args(a.t.tenant, rooms, senders, ids), each: func(r row) error {
-		room := domain.RoomID(r.blob(messageWidth + 1))
+		room := domain.RoomID(r.Blob(messageWidth + 1))
 		sent, err := scanSent(r, room)
 		if err == nil {
-			a.sent[clientSend{membership{room, domain.UserID(r.text(messageWidth + 2))}, sent.Message.ClientID}] = sent
+			a.sent[clientSend{membership{room, domain.UserID(r.Text(messageWidth + 2))}, sent.Message.ClientID}] = sent
 		}
 		return err
 	}}}
@@ -207,7 +208,7 @@ func (a *appending) readSent() []step {
 // scanSent reads messageColumns and the fingerprint.
 func scanSent(r row, room domain.RoomID) (*domain.Sent, error) {
 	sent := &domain.Sent{}
-	copy(sent.Fingerprint[:], r.blob(messageWidth))
+	copy(sent.Fingerprint[:], r.Blob(messageWidth))
 	_, err := scanMessage(r, &sent.Message)
 	sent.Message.Room = room
 	return sent, err
@@ -227,7 +228,7 @@ func (a *appending) readReplies() []step {
 		return nil
 	}
 	return []step{{query: readAllReplies, args: args(a.t.tenant, rooms, ids), each: func(r row) error {
-		a.replies[reply{domain.RoomID(r.blob(0)), domain.MessageID(r.blob(1))}] = true
+		a.replies[reply{domain.RoomID(r.Blob(0)), domain.MessageID(r.Blob(1))}] = true
 		return nil
 	}}}
 }
@@ -238,7 +239,7 @@ func (a *appending) readBots() (steps []step) {
 		if found != nil && found.bots > 0 {
 			steps = append(steps, step{query: botsByRoom, args: args(found.number, a.t.tenant, int64(domain.MaxBotsPerRoom)),
 				each: func(r row) error {
-					a.bots[id] = append(a.bots[id], domain.BotID(r.blob(0)))
+					a.bots[id] = append(a.bots[id], domain.BotID(r.Blob(0)))
 					return nil
 				}})
 		}
@@ -261,7 +262,7 @@ func (a *appending) readReplayed() []step {
 		return nil
 	}
 	return []step{{query: readByID, args: args(ids, a.t.tenant), each: func(r row) error {
-		sent, err := scanSent(r, domain.RoomID(r.blob(messageWidth+1)))
+		sent, err := scanSent(r, domain.RoomID(r.Blob(messageWidth+1)))
 		if err == nil {
 			a.byID[sent.Message.ID] = sent
 		}

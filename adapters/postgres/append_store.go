@@ -116,7 +116,7 @@ func (a *appending) add(r *room, s *send, change domain.Change) (domain.Message,
 	}
 	m.Room, m.Seq, m.FirstRev = r.ID, r.LastSeq+1, r.LastRev+1
 	m.Rev = m.FirstRev
-	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, millis(m.CreatedAt)
+	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, m.CreatedAt.UnixMilli()
 	if !a.touched[r] {
 		a.touched[r] = true
 		a.rows.rooms = append(a.rows.rooms, r)
@@ -218,7 +218,7 @@ func (a *appending) insertMessages() step {
 	for i := range a.rows.messages {
 		m := &a.rows.messages[i]
 		rooms[i], seqs[i], senders[i], kinds[i] = m.room.number, m.Seq, a.t.users[m.Sender], m.kind
-		revs[i], times[i], ids[i] = m.FirstRev, millis(m.CreatedAt), m.ID[:]
+		revs[i], times[i], ids[i] = m.FirstRev, m.CreatedAt.UnixMilli(), m.ID[:]
 		bodies[i] = domain.EncodeBody(nil, m.Content, m.Meta)
 		if m.ClientID != "" {
 			clients[i], prints[i] = &m.ClientID, m.fingerprint[:]
@@ -264,5 +264,5 @@ func (a *appending) insertKeys() step {
 		keys, requests = append(keys, at.key[:]), append(requests, record.Request[:])
 	}
 	return step{query: insertAllKeys, args: args(a.t.tenant, users, keys, requests, int64(http.StatusCreated),
-		millis(a.t.store.cfg.Clock.Now()), resources)}
+		a.t.store.cfg.Clock.Now().UnixMilli(), resources)}
 }

@@ -3,27 +3,11 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
-const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_url, system_prompt, context_messages,
-	max_output_tokens, temperature, created`
-
-func scanBot(r row) domain.Bot {
-	b := domain.Bot{
-		Name: r.text(1), Provider: domain.Provider(r.text(2)), BaseURL: r.text(3), Model: r.text(4), Key: r.bytes(5), KeyEnv: r.text(6),
-		WebhookURL: r.text(7), SystemPrompt: r.text(8), ContextMessages: int(r.int(9)), MaxOutputTokens: int(r.int(10)),
-		CreatedAt: fromMillis(r.int(12)),
-	}
-	copy(b.ID[:], r.blob(0))
-	if !r.null(11) {
-		temperature := r.float(11)
-		b.Temperature = &temperature
-	}
-	return b
-}
-
-const botByID = "SELECT " + botColumns + " FROM bots WHERE tenant = $1 AND id = $2"
+const botByID = "SELECT " + sqlrows.BotColumns + " FROM bots WHERE tenant = $1 AND id = $2"
 
 // Bot implements ports.BotReader.
 func (r *reader) Bot(id domain.BotID) (domain.Bot, error) {
@@ -43,7 +27,7 @@ func (t *tx) Bot(id domain.BotID) (domain.Bot, error) {
 }
 
 func (r *reader) bot(query string, id domain.BotID) (b domain.Bot, err error) {
-	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) { b = scanBot(row) })
+	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) { b = sqlrows.ScanBot(row) })
 	if err == nil && !found {
 		err = domain.ErrBotNotFound
 	}
@@ -55,9 +39,9 @@ func (r *reader) Bots(offset, limit int) (list []domain.Bot, err error) {
 	if err := r.source.ready(); err != nil || limit <= 0 {
 		return nil, err
 	}
-	err = r.conn.query("SELECT "+botColumns+" FROM bots WHERE tenant = $1 ORDER BY created, number LIMIT $2 OFFSET $3",
+	err = r.conn.query("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = $1 ORDER BY created, number LIMIT $2 OFFSET $3",
 		args(r.tenant, int64(limit), int64(max(offset, 0))), func(row row) error {
-			list = append(list, scanBot(row))
+			list = append(list, sqlrows.ScanBot(row))
 			return nil
 		})
 	return list, err
@@ -84,7 +68,7 @@ func (r *reader) botsOf(in *room) (bots []domain.BotID, err error) {
 		return nil, nil
 	}
 	err = r.conn.query(botsByRoom, args(in.number, r.tenant, int64(domain.MaxBotsPerRoom)), func(row row) error {
-		bots = append(bots, domain.BotID(row.blob(0)))
+		bots = append(bots, domain.BotID(row.Blob(0)))
 		return nil
 	})
 	return bots, err
@@ -99,15 +83,6 @@ func (t *tx) countBot(r *room, user domain.UserID, more int64) error {
 	return t.put("UPDATE rooms SET bots = $1 WHERE number = $2 AND tenant = $3", r.bots, r.number, t.tenant)
 }
 
-// botOrNull is for the members who are users.
-func botOrNull(user domain.UserID) any {
-	id, ok := user.Bot()
-	if !ok {
-		return nil
-	}
-	return id[:]
-}
-
 // BotReplies implements ports.BotReader.
 func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, error) {
 	if err := r.source.ready(); err != nil {
@@ -120,12 +95,9 @@ func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, 
 	n := 0
 	_, err = r.conn.first(`SELECT count(*) FROM (SELECT 1 FROM messages
 		WHERE room = $1 AND tenant = $2 AND sender_type = 2 AND created >= $3 LIMIT $4) those`,
-		args(room.number, r.tenant, ceilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
+		args(room.number, r.tenant, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.Int(0)) })
 	return n, err
 }
-
-// ceilMillis is the first millisecond that is not before a time.
-func ceilMillis(t time.Time) int64 { return millis(t.Add(time.Millisecond - 1)) }
 
 // lockBots has one unit of work at a time add a bot of the tenant's.
 const lockBots = "SELECT pg_advisory_xact_lock(hashtextextended('chatapi bots', $1))"
@@ -139,7 +111,7 @@ func (t *tx) AddBot(b domain.Bot) error {
 	err := t.conn.together(
 		step{query: lockBots, args: args(t.tenant)},
 		step{query: "SELECT count(*) FROM bots WHERE tenant = $1", args: args(t.tenant),
-			each: func(r row) error { have = r.int(0); return nil }})
+			each: func(r row) error { have = r.Int(0); return nil }})
 	if err != nil {
 		return err
 	}
@@ -149,8 +121,8 @@ func (t *tx) AddBot(b domain.Bot) error {
 	return t.put(`INSERT INTO bots (id, tenant, name, provider, base_url, model, key, key_env, webhook_url, system_prompt,
 		context_messages, max_output_tokens, temperature, created)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
-		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), millis(b.CreatedAt))
+		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), b.CreatedAt.UnixMilli())
 }
 
 // UpdateBot implements ports.BotWriter. When it was made stays.
@@ -160,8 +132,8 @@ func (t *tx) UpdateBot(b domain.Bot) error {
 	}
 	n, err := t.remove(`UPDATE bots SET name = $1, provider = $2, base_url = $3, model = $4, key = $5, key_env = $6, webhook_url = $7,
 		system_prompt = $8, context_messages = $9, max_output_tokens = $10, temperature = $11 WHERE tenant = $12 AND id = $13`,
-		b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), t.tenant, b.ID[:])
+		b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), t.tenant, b.ID[:])
 	if err == nil && n == 0 {
 		err = domain.ErrBotNotFound
 	}
@@ -178,11 +150,4 @@ func (t *tx) RemoveBot(id domain.BotID) error {
 		err = domain.ErrBotNotFound
 	}
 	return err
-}
-
-func floatOrNull(f *float64) any {
-	if f == nil {
-		return nil
-	}
-	return *f
 }

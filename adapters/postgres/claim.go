@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -131,8 +132,8 @@ func (l *look) begin(q ports.ClaimQuery, now int64) {
 // lines looks at all but those of tenants that rest, which it returns.
 func (l *look) lines(c *conn) (resting []line, err error) {
 	err = c.query(linesOf, args(string(l.query.Lane), l.now), func(r row) error {
-		found := line{tenant: r.int(0), ready: r.int(2), held: r.int(3), ends: r.int(4)}
-		if slices.Contains(l.query.Except, domain.TenantID(r.text(1))) {
+		found := line{tenant: r.Int(0), ready: r.Int(2), held: r.Int(3), ends: r.Int(4)}
+		if slices.Contains(l.query.Except, domain.TenantID(r.Text(1))) {
 			resting = append(resting, found)
 		} else {
 			l.at(found)
@@ -161,7 +162,7 @@ func endOfLife(c *conn, q ports.ClaimQuery, tenant, now int64) (ready int64, som
 			ORDER BY created LIMIT 1) + $4::bigint AS free,
 		(SELECT min(greatest(created + $4::bigint, ready)) FROM outbox
 			WHERE lane = $1 AND tenant = $3 AND fence IS NOT NULL AND ready > $2) AS held) ends`,
-		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.int(0), !r.null(0) })
+		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.Int(0), !r.Null(0) })
 	return ready, some, err
 }
 
@@ -183,7 +184,7 @@ func (t *tx) claim(q ports.ClaimQuery, tenants []int64) (claims []ports.Claim, e
 	taking := taking{query: q, now: t.store.now()}
 	err = t.conn.together(
 		step{query: laneLock, args: args(string(q.Lane))},
-		step{query: "SELECT nextval('outbox_fences')", each: func(r row) error { taking.fence = r.int(0); return nil }})
+		step{query: "SELECT nextval('outbox_fences')", each: func(r row) error { taking.fence = r.Int(0); return nil }})
 	if err != nil {
 		return nil, err
 	}
@@ -245,10 +246,10 @@ func (t *tx) sharesOf(of taking, tenants []int64) (shares []share, err error) {
 		FROM unnest($3::bigint[]) WITH ORDINALITY w (tenant, place)
 		JOIN tenants t ON t.number = w.tenant AND t.deleted IS NULL ORDER BY w.place`,
 		args(string(q.Lane), of.now, tenants), func(r row) error {
-			s := share{number: r.int(0), id: domain.TenantID(r.text(1)), left: q.PerTenant - int(r.int(2))}
+			s := share{number: r.Int(0), id: domain.TenantID(r.Text(1)), left: q.PerTenant - int(r.Int(2))}
 			s.rests = slices.Contains(q.Except, s.id)
-			if !r.null(3) && s.left > 0 {
-				all, ready = append(all, s), append(ready, r.int(3))
+			if !r.Null(3) && s.left > 0 {
+				all, ready = append(all, s), append(ready, r.Int(3))
 			}
 			return nil
 		})
@@ -275,7 +276,7 @@ const (
 		FROM unnest($4::bigint[], $5::bigint[]) WITH ORDINALITY w (tenant, n, place) CROSS JOIN LATERAL (`
 	takeThem = ` LIMIT w.n FOR UPDATE SKIP LOCKED) j)
 		UPDATE outbox o SET ready = $3, fence = $6 FROM picked WHERE o.tenant = picked.tenant AND o.id = picked.id
-		RETURNING ` + jobColumns + `, o.id, o.attempts, picked.place, picked.since`
+		RETURNING ` + sqlrows.JobColumns + `, o.id, o.attempts, picked.place, picked.since`
 
 	takeDue = takeFrom + `SELECT tenant, id, ready AS since FROM outbox
 		WHERE lane = $1 AND tenant = w.tenant AND ready <= $2 ORDER BY ready` + takeThem
@@ -328,11 +329,11 @@ func (t *tx) pick(of taking, query string, p *pick, more ...any) error {
 	ahead := t.store.steady.ahead()
 	values := args(string(of.query.Lane), of.now, of.now+of.query.Lease.Milliseconds(), p.tenants, p.most, of.fence)
 	err := t.returning(query, append(values, more...), func(r row) error {
-		one := picked{share: p.shares[r.int(jobWidth+2)-1], since: r.int(jobWidth + 3)}
-		one.Job, one.Fence = scanJob(r, ahead), of.fence
-		copy(one.ID[:], r.blob(jobWidth))
-		one.Attempts = int(r.int(jobWidth + 1))
-		one.Age = duration(of.now - r.int(jobCreated))
+		one := picked{share: p.shares[r.Int(sqlrows.JobWidth+2)-1], since: r.Int(sqlrows.JobWidth + 3)}
+		one.Job, one.Fence = sqlrows.ScanJob(r, ahead), of.fence
+		copy(one.ID[:], r.Blob(sqlrows.JobWidth))
+		one.Attempts = int(r.Int(sqlrows.JobWidth + 1))
+		one.Age = duration(of.now - r.Int(sqlrows.JobCreated))
 		p.picked = append(p.picked, one)
 		return nil
 	})

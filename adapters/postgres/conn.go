@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -40,8 +41,8 @@ func (c *conn) hasten() {
 // zero value.
 type row [][]byte
 
-// int is a whole number of any width, or a boolean as 0 and 1.
-func (r row) int(i int) int64 {
+// Int is a whole number of any width, or a boolean as 0 and 1.
+func (r row) Int(i int) int64 {
 	switch v := r[i]; len(v) {
 	case 8:
 		return int64(binary.BigEndian.Uint64(v))
@@ -55,18 +56,22 @@ func (r row) int(i int) int64 {
 	return 0
 }
 
-func (r row) float(i int) float64 {
+func (r row) Float(i int) float64 {
 	if len(r[i]) != 8 {
 		return 0
 	}
 	return math.Float64frombits(binary.BigEndian.Uint64(r[i]))
 }
 
-func (r row) text(i int) string { return string(r[i]) }
+func (r row) Text(i int) string { return string(r[i]) }
 
-// blob is the bytes of a bytea or a uuid. They are the connection's: copy what is kept.
-func (r row) blob(i int) []byte { return r[i] }
-func (r row) null(i int) bool   { return r[i] == nil }
+// Blob is the bytes of a bytea or a uuid. They are the connection's: copy what is kept.
+func (r row) Blob(i int) []byte { return r[i] }
+
+// Bytes is a copy of Blob, to be kept.
+func (r row) Bytes(i int) []byte { return bytes.Clone(r[i]) }
+
+func (r row) Null(i int) bool { return r[i] == nil }
 
 // errTextFormat is a result column that row cannot read.
 var errTextFormat = errors.New("postgres: a column came as text")

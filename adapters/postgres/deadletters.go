@@ -8,25 +8,11 @@ import (
 )
 
 const (
-	letterColumns = jobColumns + ", id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted, error, at, number," +
+	letterColumns = sqlrows.JobColumns + ", id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted, error, at, number," +
 		" (SELECT n.topic FROM notifications n WHERE n.tenant = dead_letters.tenant AND n.id = dead_letters.notification)"
 	// lettersOf is one of the two lists of a tenant's dead letters, each along an index of its own.
 	lettersOf = "SELECT " + letterColumns + " FROM dead_letters WHERE tenant = $1 AND notification "
 )
-
-// scanLetter reads letterColumns. The times of dead letters are those of the day.
-func scanLetter(r row) (letter domain.DeadLetter, number int64) {
-	letter.Job = scanJob(r, 0)
-	rest := r[jobWidth:]
-	copy(letter.ID[:], rest.blob(0))
-	copy(letter.Job.ID[:], rest.blob(1))
-	letter.Job.Attempts = int(rest.int(2))
-	letter.User = domain.UserID(rest.text(3))
-	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.int(4), rest.int(5), int(rest.int(6))
-	letter.LastAttemptAt, letter.Error, letter.At = rest.time(7), rest.text(8), rest.time(9)
-	letter.Topic = rest.text(11)
-	return letter, rest.int(10)
-}
 
 // DeadLetters implements ports.DeadLetterReader.
 func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error) {
@@ -39,7 +25,7 @@ func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter
 	}
 	var letters []domain.DeadLetter
 	err := r.conn.query(query, args(r.tenant, int64(limit)), func(row row) error {
-		letter, _ := scanLetter(row)
+		letter, _ := sqlrows.ScanLetter(row)
 		letters = append(letters, letter)
 		return nil
 	})
@@ -52,7 +38,7 @@ func (t *tx) lockLetters() error {
 	return t.put("SELECT 1 FROM tenants WHERE number = $1 FOR NO KEY UPDATE", t.tenant)
 }
 
-const addLetter = "INSERT INTO dead_letters (" + jobColumns + `, id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted,
+const addLetter = "INSERT INTO dead_letters (" + sqlrows.JobColumns + `, id, job, job_attempts, user_id, from_seq, to_seq, attempts, attempted,
 	error, at, tenant) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
 	$23, $24, $25, $26)`
 
@@ -66,8 +52,8 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 		return err
 	}
 	err = t.put(addLetter, append(jobValues(letter.Job, 0), args(
-		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
-		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)...)
+		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), sqlrows.TextOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
+		int64(letter.Attempts), sqlrows.TimeOrNull(letter.LastAttemptAt), letter.Error, letter.At.UnixMilli(), t.tenant)...)...)
 	for ; err == nil && kept > domain.DeadLettersKept; kept-- {
 		err = t.dropOldest()
 	}
@@ -79,7 +65,7 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 func (t *tx) countLetters(tenant, more int64) (kept int64, err error) {
 	err = t.returning("UPDATE tenants SET dead_letters = dead_letters + $1 WHERE number = $2 RETURNING dead_letters",
 		args(more, tenant), func(r row) error {
-			kept = r.int(0)
+			kept = r.Int(0)
 			return nil
 		})
 	return kept, err
@@ -96,8 +82,8 @@ func (t *tx) dropOldest() error {
 				(SELECT min(number) FROM dead_letters WHERE tenant = $1 AND notification IS NOT NULL))) AS number)
 		SELECT d.number, d.notification FROM oldest JOIN dead_letters d ON d.number = oldest.number WHERE d.tenant = $1`,
 		args(t.tenant), func(r row) {
-			number = r.int(0)
-			copy(of[:], r.blob(1))
+			number = r.Int(0)
+			copy(of[:], r.Blob(1))
 		})
 	if err != nil || !found {
 		return err
@@ -155,7 +141,7 @@ func (t *tx) letter(where string, values ...any) (letter domain.DeadLetter, numb
 	if err := t.lockLetters(); err != nil {
 		return domain.DeadLetter{}, 0, err
 	}
-	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = scanLetter(r) })
+	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = sqlrows.ScanLetter(r) })
 	if err == nil && !found {
 		err = domain.ErrLetterNotFound
 	}

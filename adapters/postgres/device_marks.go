@@ -32,7 +32,7 @@ func (r *reader) Marks(id domain.RoomID, devices []ports.UserDevice) ([]ports.De
 	}
 	marks := make([]ports.DeviceMark, len(devices))
 	err = r.conn.query(marksOf, args(users, names, room.number, r.tenant), func(row row) error {
-		marks[row.int(0)-1] = ports.DeviceMark{Mark: domain.Mark{DeliveredSeq: row.int(1), DeliveredRev: row.int(2)}, OK: true}
+		marks[row.Int(0)-1] = ports.DeviceMark{Mark: domain.Mark{DeliveredSeq: row.Int(1), DeliveredRev: row.Int(2)}, OK: true}
 		return nil
 	})
 	return marks, err

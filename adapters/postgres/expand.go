@@ -4,16 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
-)
-
-// The stages of an expansion, in their order.
-const (
-	stageUsers = 1 + iota
-	stageRoom
-	stageSubscribers
-	stageDone
 )
 
 // expansion is a row of the table expansions.
@@ -60,14 +53,14 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	if e.stage == stageDone {
+	if e.stage == sqlrows.StageDone {
 		return ports.Expansion{Total: int(n.total), Done: true}, nil
 	}
 	found, err := t.nextTargets(&e, limit)
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	next := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == stageDone}
+	next := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == sqlrows.StageDone}
 	if next.Recipients, err = t.deliver(n, found.recipients); err != nil {
 		return ports.Expansion{}, err
 	}
@@ -79,12 +72,12 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 // expansion is done when there is none.
 func (t *tx) expansion(n notification) (e expansion, err error) {
 	var broken error
-	e = expansion{notification: n.number, topic: n.Topic, stage: stageDone}
+	e = expansion{notification: n.number, topic: n.Topic, stage: sqlrows.StageDone}
 	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
 		WHERE notification = $1 AND tenant = $2`, args(n.number, t.tenant), func(r row) {
-		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
-		e.room, e.rev, e.subscribers = r.int(3), r.int(4), r.int(5)
-		broken = json.Unmarshal(r.bytes(6), &e.users)
+		e.stage, e.place, e.total = r.Int(0), r.Int(1), r.Int(2)
+		e.room, e.rev, e.subscribers = r.Int(3), r.Int(4), r.Int(5)
+		broken = json.Unmarshal(r.Bytes(6), &e.users)
 	})
 	if err == nil {
 		err = broken
@@ -95,7 +88,7 @@ func (t *tx) expansion(n notification) (e expansion, err error) {
 // keepExpansion stores how far it is. Jobs of the last endpoints come after it: whether anybody waits for the
 // notification is seen at the end of the unit of work.
 func (t *tx) keepExpansion(e expansion, id domain.NotificationID) error {
-	if e.stage != stageDone {
+	if e.stage != sqlrows.StageDone {
 		return t.put("UPDATE expansions SET stage = $1, place = $2, total = $3, room = $4 WHERE notification = $5 AND tenant = $6",
 			e.stage, e.place, e.total, e.room, e.notification, t.tenant)
 	}
@@ -113,7 +106,7 @@ type reached struct {
 
 // nextTargets goes on by up to limit targets. A stage has come to its end when it has fewer than were asked for.
 func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
-	for left := int64(limit); left > 0 && e.stage != stageDone; {
+	for left := int64(limit); left > 0 && e.stage != sqlrows.StageDone; {
 		n, err := t.targetsOf(e, left, &next)
 		if err != nil {
 			return reached{}, err
@@ -130,9 +123,9 @@ func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
 // looked at: those who are targets by an earlier stage too are passed over, whether they still wait or not.
 func (t *tx) targetsOf(e *expansion, limit int64, next *reached) (n int64, err error) {
 	switch e.stage {
-	case stageUsers:
+	case sqlrows.StageUsers:
 		return t.namedTargets(e, limit, next)
-	case stageRoom:
+	case sqlrows.StageRoom:
 		return t.memberTargets(e, limit, next)
 	}
 	return t.subscriberTargets(e, limit, next)
@@ -156,7 +149,7 @@ func (t *tx) numbered(ids []domain.UserID) (all []recipient, err error) {
 		all = nil
 		return t.conn.query("SELECT number, id FROM users WHERE tenant = $1 AND id = ANY($2::text[]) ORDER BY number",
 			args(t.tenant, texts(ids)), func(r row) error {
-				all = append(all, recipient{r.int(0), domain.UserID(r.text(1))})
+				all = append(all, recipient{r.Int(0), domain.UserID(r.Text(1))})
 				return nil
 			})
 	}
@@ -190,15 +183,15 @@ func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, e
 	if e.room == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
+	named := sqlrows.SetOf(e.users)
 	err = t.conn.query("SELECT m.user_no, u.id, "+wasMember+` FROM members m JOIN users u ON u.number = m.user_no
 		WHERE m.tenant = $5 AND m.room = $2 AND m.user_no > $3 ORDER BY m.user_no LIMIT $4`,
 		args(e.rev, e.room, e.place, limit, t.tenant), func(r row) error {
 			n++
-			e.place = r.int(0)
-			user := domain.UserID(r.text(1))
-			if _, again := named[user]; r.int(2) != 0 && !again && !user.IsReserved() {
-				next.recipients = append(next.recipients, recipient{r.int(0), user})
+			e.place = r.Int(0)
+			user := domain.UserID(r.Text(1))
+			if _, again := named[user]; r.Int(2) != 0 && !again && !user.IsReserved() {
+				next.recipients = append(next.recipients, recipient{r.Int(0), user})
 			}
 			return nil
 		})
@@ -209,31 +202,23 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 	if e.subscribers == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
-	err = t.conn.query("SELECT s.number, s.user_no, m.user_no IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
+	named := sqlrows.SetOf(e.users)
+	err = t.conn.query("SELECT s.number, s.user_no, m.user_no IS NOT NULL AND "+wasMember+", "+sqlrows.SubscriptionColumns+`
 		FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no
 		LEFT JOIN members m ON m.room = $2 AND m.user_no = s.user_no
 		WHERE s.tenant = $3 AND s.topic = $4 AND s.number > $5 AND s.number <= $6 ORDER BY s.number LIMIT $7`,
 		args(e.rev, e.room, t.tenant, e.topic, e.place, e.subscribers, limit), func(r row) error {
 			n++
-			e.place = r.int(0)
-			s := scanSubscription(r[3:])
+			e.place = r.Int(0)
+			s := sqlrows.ScanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil
 			}
-			if _, again := named[s.User]; r.int(2) == 0 && !again {
-				next.recipients = append(next.recipients, recipient{r.int(1), s.User})
+			if _, again := named[s.User]; r.Int(2) == 0 && !again {
+				next.recipients = append(next.recipients, recipient{r.Int(1), s.User})
 			}
 			return nil
 		})
 	return n, err
-}
-
-func setOf(users []domain.UserID) map[domain.UserID]struct{} {
-	set := make(map[domain.UserID]struct{}, len(users))
-	for _, user := range users {
-		set[user] = struct{}{}
-	}
-	return set
 }

@@ -4,7 +4,7 @@ import "github.com/chatapi/chatapi/domain"
 
 func findTenant(c *conn, id domain.TenantID) (number int64, err error) {
 	found, err := c.first("SELECT number FROM tenants WHERE id = $1 AND deleted IS NULL", args(string(id)),
-		func(r row) { number = r.int(0) })
+		func(r row) { number = r.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrTenantNotFound
 	}
@@ -25,6 +25,6 @@ func findRoom(c *conn, tenant int64, id domain.RoomID) (found *room, err error) 
 // findUser is 0 when the tenant has no such user.
 func findUser(c *conn, tenant int64, id domain.UserID) (number int64, err error) {
 	_, err = c.first("SELECT number FROM users WHERE tenant = $1 AND id = $2", args(tenant, string(id)),
-		func(r row) { number = r.int(0) })
+		func(r row) { number = r.Int(0) })
 	return number, err
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -32,10 +33,10 @@ func (r *reader) idempotency(user domain.UserID, key [32]byte, now time.Time, be
 	record *domain.IdempotencyRecord, err error,
 ) {
 	err = r.conn.together(append(before, step{
-		query: keptRequest, args: args(r.tenant, string(user), key[:], millis(now.Add(-domain.IdempotencyMemory))),
+		query: keptRequest, args: args(r.tenant, string(user), key[:], now.Add(-domain.IdempotencyMemory).UnixMilli()),
 		each: func(row row) error {
-			record = &domain.IdempotencyRecord{Status: int(row.int(1)), Resource: row.text(2)}
-			copy(record.Request[:], row.blob(0))
+			record = &domain.IdempotencyRecord{Status: int(row.Int(1)), Resource: row.Text(2)}
+			copy(record.Request[:], row.Blob(0))
 			return nil
 		},
 	})...)
@@ -63,11 +64,8 @@ func (t *tx) KeepIdempotency(key domain.Idempotency, status int, resource string
 	return t.put(`INSERT INTO idempotency (tenant, user_id, key, request, status, resource, created)
 		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (tenant, user_id, key) DO UPDATE SET request = excluded.request,
 		status = excluded.status, resource = excluded.resource, created = excluded.created`,
-		t.tenant, string(key.User), key.Key[:], key.Request[:], int64(status), resource, millis(now))
+		t.tenant, string(key.User), key.Key[:], key.Request[:], int64(status), resource, now.UnixMilli())
 }
-
-// maxSweep is how many rows one step of any purge removes, so that it holds no locks for long.
-const maxSweep = 500
 
 // sweep takes a step of removing what has expired and reports whether there may be more. It sees all tenants.
 func (t *tx) sweep(now time.Time) (more bool, err error) {
@@ -79,13 +77,9 @@ func (t *tx) sweep(now time.Time) (more bool, err error) {
 	return keys || devices, err
 }
 
-// sweepMargin is how much longer than promised an expired Idempotency-Key stays: a clock that runs ahead by less, and is
-// set right, takes no key away that is still good. Reads go by the promise.
-const sweepMargin = time.Hour
-
 // sweepIdempotency removes keys that expired an hour ago, and reports whether there may be more.
 func (t *tx) sweepIdempotency(now time.Time) (more bool, err error) {
 	n, err := t.remove(`DELETE FROM idempotency WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency WHERE created <= $1
-		ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED))`, millis(now.Add(-domain.IdempotencyMemory-sweepMargin)), int64(maxSweep))
-	return n == maxSweep, err
+		ORDER BY created LIMIT $2 FOR UPDATE SKIP LOCKED))`, now.Add(-domain.IdempotencyMemory-sqlrows.SweepMargin).UnixMilli(), int64(sqlrows.MaxSweep))
+	return n == sqlrows.MaxSweep, err
 }

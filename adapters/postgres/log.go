@@ -30,7 +30,7 @@ func (r *reader) seqAt(room *room, rev int64) (int64, error) {
 	}
 	var changes int64
 	_, err := r.conn.first("SELECT n FROM room_changes WHERE room = $1 AND rev <= $2 AND tenant = $3 ORDER BY rev DESC LIMIT 1",
-		args(room.number, rev, r.tenant), func(r row) { changes = r.int(0) })
+		args(room.number, rev, r.tenant), func(r row) { changes = r.Int(0) })
 	return rev - changes, err
 }
 
@@ -79,7 +79,7 @@ func (r *reader) messageEvents(room *room, q ports.EventQuery, told int64) ([]do
 }
 
 // ofMembers joins the membership that a change of members (kinds 4 to 6) names.
-const ofMembers = `SELECT c.rev, c.kind, c.target, c.at, (SELECT u.id FROM users u WHERE u.number = m.user_no), ` + memberColumns + `
+const ofMembers = `SELECT c.rev, c.kind, c.target, c.at, (SELECT u.id FROM users u WHERE u.number = m.user_no), ` + sqlrows.MemberColumns + `
 	FROM room_changes c LEFT JOIN LATERAL (SELECT * FROM members l
 		WHERE c.kind BETWEEN 4 AND 6 AND l.room = c.room AND l.user_no = c.target OFFSET 0) m ON true
 	WHERE c.room = $1 AND c.tenant = $2 AND c.rev > $3 AND c.rev <= $4`
@@ -91,9 +91,9 @@ const changesAfter = ofMembers + " AND (c.kind NOT IN (7, 8) OR c.target <= $5 O
 func (r *reader) changeEvents(room *room, query string, values []any) ([]domain.Event, error) {
 	var changes []sqlrows.Change
 	err := r.conn.query(query, values, func(row row) error {
-		c := sqlrows.Change{Rev: row.int(0), Kind: row.int(1), Target: row.int(2), At: row.int(3)}
-		if !row.null(4) {
-			c.Member = scanMember(row[5:], domain.UserID(row.text(4)))
+		c := sqlrows.Change{Rev: row.Int(0), Kind: row.Int(1), Target: row.Int(2), At: row.Int(3)}
+		if !row.Null(4) {
+			c.Member = sqlrows.ScanMember(row[5:], domain.UserID(row.Text(4)))
 		}
 		changes = append(changes, c)
 		return nil

@@ -3,6 +3,7 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -34,8 +35,8 @@ func (t *tx) raiseMark(at standing, device domain.DeviceID, mark domain.Mark) (d
 	rises := at.highest.Raise(raised) != at.highest
 	err := t.returning(putMark, args(t.tenant, at.user, at.room, string(device), raised.DeliveredSeq, raised.DeliveredRev,
 		rises, at.highest.DeliveredSeq, at.highest.DeliveredRev), func(row row) error {
-		if domain.DeviceID(row.text(0)) == device {
-			raised = domain.Mark{DeliveredSeq: row.int(1), DeliveredRev: row.int(2)}
+		if domain.DeviceID(row.Text(0)) == device {
+			raised = domain.Mark{DeliveredSeq: row.Int(1), DeliveredRev: row.Int(2)}
 		}
 		return nil
 	})
@@ -89,16 +90,16 @@ func (t *tx) standing(id domain.RoomID, user domain.UserID, device domain.Device
 	err = t.conn.together(step{query: lockUser, args: args(t.tenant, string(user), string(device))},
 		step{query: shareUser, args: args(t.tenant, string(user))},
 		step{query: standings, args: args(id[:], t.tenant, string(user), string(device), seq), each: func(row row) error {
-			at.room, at.user, member = row.int(0), row.int(1), !row.null(2)
-			at.known, at.seen, at.rev = !row.null(4), row.time(4), row.int(8)
+			at.room, at.user, member = row.Int(0), row.Int(1), !row.Null(2)
+			at.known, at.seen, at.rev = !row.Null(4), sqlrows.Time(row, 4), row.Int(8)
 			if !marked {
-				at.highest = domain.Mark{DeliveredSeq: row.int(2), DeliveredRev: row.int(3)}
+				at.highest = domain.Mark{DeliveredSeq: row.Int(2), DeliveredRev: row.Int(3)}
 			}
-			if row.null(5) {
+			if row.Null(5) {
 				return nil
 			}
-			mark := domain.Mark{DeliveredSeq: row.int(6), DeliveredRev: row.int(7)}
-			if domain.DeviceID(row.text(5)) == device {
+			mark := domain.Mark{DeliveredSeq: row.Int(6), DeliveredRev: row.Int(7)}
+			if domain.DeviceID(row.Text(5)) == device {
 				at.own = &mark
 			}
 			if marked {
@@ -143,7 +144,7 @@ func (t *tx) RaiseRead(id domain.RoomID, user domain.UserID, seq int64) (read in
 	found, member := false, false
 	err = t.conn.together(step{query: raiseRead, args: args(id[:], t.tenant, string(user), seq)},
 		step{query: readMark, args: args(id[:], t.tenant, string(user)), each: func(row row) error {
-			found, member, read = true, !row.null(0), row.int(0)
+			found, member, read = true, !row.Null(0), row.Int(0)
 			return nil
 		}})
 	switch {

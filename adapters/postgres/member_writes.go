@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -19,7 +20,7 @@ func (t *tx) lockUsers(ids []domain.UserID) (map[domain.UserID]int64, error) {
 	found := make(map[domain.UserID]int64, len(ids))
 	find := func() error {
 		return t.returning(numbersOf, args(t.tenant, texts(ids)), func(r row) error {
-			found[domain.UserID(r.text(0))] = r.int(1)
+			found[domain.UserID(r.Text(0))] = r.Int(1)
 			return nil
 		})
 	}
@@ -63,7 +64,7 @@ func (t *tx) insertMembers(r *room, members []domain.Member) error {
 	joined := make([]int64, len(members))
 	bots := make([][]byte, len(members))
 	for i, m := range members {
-		users[i], roles[i], states[i], joined[i] = numbers[m.User], string(m.Role), int64(m.State), millis(m.JoinedAt)
+		users[i], roles[i], states[i], joined[i] = numbers[m.User], string(m.Role), int64(m.State), m.JoinedAt.UnixMilli()
 		if users[i] == 0 {
 			return errNoUser
 		}
@@ -136,8 +137,8 @@ func (t *tx) memberJoins(r *room, user int64, m domain.Member, rev int64) step {
 			ON CONFLICT (room, user_no) DO UPDATE SET role = excluded.role, state = excluded.state, joined_at = excluded.joined_at,
 			place = excluded.place, joined_seq = excluded.joined_seq, joined_rev = excluded.joined_rev, left_seq = 0, left_rev = 0,
 			user_rev = excluded.user_rev, rev = excluded.rev`,
-		args: args(t.tenant, r.number, user, string(m.Role), int64(m.State), millis(m.JoinedAt), rev<<placeBits,
-			m.JoinedSeq, m.JoinedRev, rev, botOrNull(m.User)),
+		args: args(t.tenant, r.number, user, string(m.Role), int64(m.State), m.JoinedAt.UnixMilli(), rev<<placeBits,
+			m.JoinedSeq, m.JoinedRev, rev, sqlrows.BotOrNull(m.User)),
 	}
 }
 

@@ -1,21 +1,12 @@
 package postgres
 
-import "github.com/chatapi/chatapi/domain"
-
-const memberColumns = "m.role, m.state, m.joined_at, m.joined_seq, m.joined_rev, m.left_seq, m.left_rev, m.read_seq"
-
-// memberWidth is the number of memberColumns.
-const memberWidth = 8
-
-func scanMember(r row, user domain.UserID) *domain.Member {
-	return &domain.Member{
-		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: fromMillis(r.int(2)),
-		JoinedSeq: r.int(3), JoinedRev: r.int(4), LeftSeq: r.int(5), LeftRev: r.int(6), ReadSeq: r.int(7),
-	}
-}
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // pageOfMembers passes over the members before the offset in the index, and reads whole rows of one page alone.
-const pageOfMembers = "SELECT " + memberColumns + `, u.id FROM (SELECT m.user_no, m.joined_at, m.place FROM members m
+const pageOfMembers = "SELECT " + sqlrows.MemberColumns + `, u.id FROM (SELECT m.user_no, m.joined_at, m.place FROM members m
 		WHERE m.room = $1 AND m.tenant = $2 AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT $3 OFFSET $4) p
 	JOIN members m ON m.room = $1 AND m.user_no = p.user_no JOIN users u ON u.number = p.user_no
 	ORDER BY p.joined_at, p.place`
@@ -32,7 +23,7 @@ func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, 
 	var members []domain.Member
 	values := args(room.number, r.tenant, int64(limit), int64(max(offset, 0)))
 	err = r.conn.query(pageOfMembers, values, func(row row) error {
-		members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
+		members = append(members, *sqlrows.ScanMember(row, domain.UserID(row.Text(sqlrows.MemberWidth))))
 		return nil
 	})
 	return members, err

@@ -3,6 +3,7 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -37,8 +38,8 @@ func (t *tx) changeMessage(m domain.Message, kind domain.EventKind, at time.Time
 	rev := r.LastRev + 1
 	stored.Rev, err = t.step(r, kind, stored.Seq, at, step{
 		query: "UPDATE messages SET rev = $1, body = $2, edited = $3, deleted = $4 WHERE room = $5 AND seq = $6 AND tenant = $7",
-		args: args(rev, domain.EncodeBody(nil, stored.Content, stored.Meta), timeOrNull(stored.EditedAt),
-			timeOrNull(stored.DeletedAt), r.number, stored.Seq, t.tenant),
+		args: args(rev, domain.EncodeBody(nil, stored.Content, stored.Meta), sqlrows.TimeOrNull(stored.EditedAt),
+			sqlrows.TimeOrNull(stored.DeletedAt), r.number, stored.Seq, t.tenant),
 	})
 	if err != nil {
 		return domain.Message{}, err

@@ -19,24 +19,24 @@ var errMessageRow = errors.New("postgres: a message has no sender")
 
 // scanMessage reads a message, but for the id of its room, whose number it returns.
 func scanMessage(r row, m *domain.Message) (room int64, err error) {
-	kind, ok := sqlrows.SenderType(r.int(3))
-	if !ok || r.null(12) {
+	kind, ok := sqlrows.SenderType(r.Int(3))
+	if !ok || r.Null(12) {
 		return 0, errMessageRow
 	}
-	content, meta, err := domain.DecodeBody(r.text(11))
+	content, meta, err := domain.DecodeBody(r.Text(11))
 	if err != nil {
 		return 0, err
 	}
 	*m = domain.Message{
-		Sender: domain.UserID(r.text(12)), SenderType: kind, Seq: r.int(1), FirstRev: r.int(4), Rev: r.int(4), ClientID: r.text(9),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(6)), EditedAt: r.time(7), DeletedAt: r.time(8),
+		Sender: domain.UserID(r.Text(12)), SenderType: kind, Seq: r.Int(1), FirstRev: r.Int(4), Rev: r.Int(4), ClientID: r.Text(9),
+		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.Int(6)), EditedAt: sqlrows.Time(r, 7), DeletedAt: sqlrows.Time(r, 8),
 	}
-	copy(m.ID[:], r.blob(2))
-	copy(m.ReplyTo[:], r.blob(10))
-	if !r.null(5) {
-		m.Rev = r.int(5)
+	copy(m.ID[:], r.Blob(2))
+	copy(m.ReplyTo[:], r.Blob(10))
+	if !r.Null(5) {
+		m.Rev = r.Int(5)
 	}
-	return r.int(0), nil
+	return r.Int(0), nil
 }
 
 // messages runs a query for messageColumns. rooms are the numbers of each message's room.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -20,8 +21,8 @@ func (r *reader) Notices(user domain.UserID, after int64, limit int) (notices []
 		JOIN notifications n ON n.number = x.notification
 		WHERE x.user_no = $1 AND x.place > $2 ORDER BY x.place LIMIT $3`,
 		args(number, after, int64(limit)), func(row row) error {
-			of, err := scanNotification(row[2:], domain.NotificationID(row.blob(1)))
-			notices = append(notices, domain.Notice{Notification: of, Place: row.int(0)})
+			of, err := sqlrows.ScanNotification(row[2:], domain.NotificationID(row.Blob(1)))
+			notices = append(notices, domain.Notice{Notification: of, Place: row.Int(0)})
 			return err
 		})
 	return notices, err
@@ -33,7 +34,7 @@ func (r *reader) LastNotice() (place int64, err error) {
 	if err := r.source.ready(); err != nil {
 		return 0, err
 	}
-	_, err = r.conn.first("SELECT last FROM notice_places WHERE tenant = $1", args(r.tenant), func(row row) { place = row.int(0) })
+	_, err = r.conn.first("SELECT last FROM notice_places WHERE tenant = $1", args(r.tenant), func(row row) { place = row.Int(0) })
 	return place, err
 }
 
@@ -106,7 +107,7 @@ func (t *tx) deliver(n notification, to []recipient) (int, error) {
 	var place int64
 	fresh := make(map[int64]bool, len(to))
 	err := t.returning(addNotices, args(t.tenant, n.number, numbers), func(r row) error {
-		fresh[r.int(0)], place = true, r.int(1)
+		fresh[r.Int(0)], place = true, r.Int(1)
 		return nil
 	})
 	if err != nil || len(fresh) == 0 {

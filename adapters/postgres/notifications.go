@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -29,8 +30,8 @@ func (r *reader) Notification(id domain.NotificationID) (domain.Notification, er
 func (r *reader) notification(query string, id domain.NotificationID) (n notification, err error) {
 	var broken error
 	found, err := r.conn.first(query, args(r.tenant, id[:]), func(row row) {
-		n.number, n.total = row.int(0), row.int(1)
-		n.Notification, broken = scanNotification(row[2:], id)
+		n.number, n.total = row.Int(0), row.Int(1)
+		n.Notification, broken = sqlrows.ScanNotification(row[2:], id)
 	})
 	switch {
 	case err != nil:
@@ -46,15 +47,6 @@ func (t *tx) lockNotification(id domain.NotificationID) (notification, error) {
 	return t.notification(notificationByID+" FOR NO KEY UPDATE", id)
 }
 
-// scanNotification reads topic, created and body.
-func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: fromMillis(r.int(1))}
-	if !r.null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.bytes(2))
-	}
-	return n, err
-}
-
 // KnownNotifications implements ports.NotificationReader.
 func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain.NotificationID, err error) {
 	if err := r.source.ready(); err != nil || len(ids) == 0 {
@@ -67,7 +59,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 	found := make(map[domain.NotificationID]bool, len(ids))
 	err = r.conn.query("SELECT id FROM notifications WHERE tenant = $1 AND id = ANY($2::uuid[])", args(r.tenant, list),
 		func(row row) error {
-			found[domain.NotificationID(row.blob(0))] = true
+			found[domain.NotificationID(row.Blob(0))] = true
 			return nil
 		})
 	for _, id := range ids {
@@ -81,7 +73,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 // numberOf is a notification's number; domain.ErrNoNotification.
 func (r *reader) numberOf(id domain.NotificationID) (number int64, err error) {
 	found, err := r.conn.first("SELECT number FROM notifications WHERE tenant = $1 AND id = $2", args(r.tenant, id[:]),
-		func(row row) { number = row.int(0) })
+		func(row row) { number = row.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrNoNotification
 	}
@@ -94,7 +86,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 	if err := t.ready(); err != nil {
 		return err
 	}
-	e := expansion{stage: stageUsers}
+	e := expansion{stage: sqlrows.StageUsers}
 	var err error
 	if e.room, e.rev, err = t.audience(targets.Room); err != nil {
 		return err
@@ -112,7 +104,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 			VALUES ($1, $2, $3, $4, 0, $5) RETURNING number)
 		INSERT INTO expansions (notification, tenant, created, stage, place, total, room, rev, subscribers, users)
 		SELECT number, $1, $4, $6, 0, 0, $7, $8, $9, $10 FROM made`,
-		t.tenant, n.ID[:], n.Topic, millis(n.CreatedAt), domain.EncodeBody(nil, "", n.Payload),
+		t.tenant, n.ID[:], n.Topic, n.CreatedAt.UnixMilli(), domain.EncodeBody(nil, "", n.Payload),
 		e.stage, e.room, e.rev, e.subscribers, string(users))
 }
 
@@ -134,7 +126,7 @@ func (t *tx) releaseNotification(id domain.NotificationID) error {
 	var number, waiting int64
 	found, err := t.conn.first(`SELECT n.number, (SELECT count(*) FROM (SELECT 1 FROM notices x WHERE x.notification = n.number LIMIT $3) those)
 		FROM notifications n WHERE n.tenant = $1 AND n.id = $2 AND n.body IS NOT NULL`,
-		args(t.tenant, id[:], int64(farFromReleased)), func(r row) { number, waiting = r.int(0), r.int(1) })
+		args(t.tenant, id[:], int64(farFromReleased)), func(r row) { number, waiting = r.Int(0), r.Int(1) })
 	if err != nil || !found || waiting >= farFromReleased {
 		return err
 	}
@@ -152,9 +144,9 @@ func (s *Store) Unexpanded(ctx context.Context, before time.Time, limit int) (le
 		left = nil
 		return c.query(`SELECT t.id, n.id FROM expansions e JOIN notifications n ON n.number = e.notification
 			JOIN tenants t ON t.number = e.tenant AND t.deleted IS NULL
-			WHERE e.created < $1 ORDER BY e.created, e.notification LIMIT $2`, args(millis(before), int64(limit)), func(r row) error {
-			of := ports.TenantNotification{Tenant: domain.TenantID(r.text(0))}
-			copy(of.ID[:], r.blob(1))
+			WHERE e.created < $1 ORDER BY e.created, e.notification LIMIT $2`, args(before.UnixMilli(), int64(limit)), func(r row) error {
+			of := ports.TenantNotification{Tenant: domain.TenantID(r.Text(0))}
+			copy(of.ID[:], r.Blob(1))
 			left = append(left, of)
 			return nil
 		})

@@ -9,11 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
 
-const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+const addJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + sqlrows.JobColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 	ON CONFLICT (tenant, id) DO NOTHING`
 
@@ -33,7 +34,7 @@ func (t *tx) Enqueue(job domain.Job) error {
 // jobStatement stores a job; it changes no row when the id is taken.
 func (t *tx) jobStatement(job domain.Job) (query string, values []any) {
 	ahead := t.store.steady.ahead()
-	values = append(args(t.tenant, job.ID[:], int64(job.Attempts), millis(job.Due)+ahead), jobValues(job, ahead)...)
+	values = append(args(t.tenant, job.ID[:], int64(job.Attempts), job.Due.UnixMilli()+ahead), jobValues(job, ahead)...)
 	if job.Lane == domain.LaneBot {
 		return runJob, values
 	}
@@ -46,7 +47,7 @@ func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err erro
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE lane = $1 AND tenant = $2 LIMIT $3) those",
-		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.int(0)) })
+		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.Int(0)) })
 	return waiting, err
 }
 
@@ -142,8 +143,8 @@ func (t *tx) end(s ports.Settlement) (n int64, err error) {
 	ahead := t.store.steady.ahead()
 	return t.remove(`UPDATE outbox SET step = $1, after = $2, through = $3, attempts = $4, last_attempt = $5, last_error = $6,
 		due = $7, ready = $7, fence = NULL WHERE tenant = $8 AND id = $9 AND fence = $10`,
-		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), aheadOrNull(s.Again.LastAttemptAt, ahead),
-		s.Again.LastError, millis(s.Again.Due)+ahead, t.tenant, s.ID[:], s.Fence)
+		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), sqlrows.AheadOrNull(s.Again.LastAttemptAt, ahead),
+		s.Again.LastError, s.Again.Due.UnixMilli()+ahead, t.tenant, s.ID[:], s.Fence)
 }
 
 // OutboxStats implements ports.Outbox. It counts what is held by a claim too; it is not the one due longest. All is counted,
@@ -194,65 +195,18 @@ func (s *Store) countWaiting(ctx context.Context) (stats map[domain.Lane]ports.O
 		return c.query(`SELECT o.lane, sum(o.waiting)::bigint, min(o.ready)
 			FROM (SELECT lane, tenant, count(*) AS waiting, min(ready) AS ready FROM outbox GROUP BY lane, tenant) o
 			JOIN tenants t ON t.number = o.tenant AND t.deleted IS NULL GROUP BY o.lane`, nil, func(r row) error {
-			stats[domain.Lane(r.text(0))] = ports.OutboxStats{Waiting: r.int(1), Oldest: max(0, duration(now-r.int(2)))}
+			stats[domain.Lane(r.Text(0))] = ports.OutboxStats{Waiting: r.Int(1), Oldest: max(0, duration(now-r.Int(2)))}
 			return nil
 		})
 	})
 	return stats, err
 }
 
-// jobColumns are those that the outbox and dead letters have in common, jobWidth is their number.
-const (
-	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once, bot"
-	jobWidth   = 15
-	jobCreated = 6 // of them
-)
-
-// jobValues are those of jobColumns; ahead is how far the times of the row are before the time of day.
+// jobValues are those of sqlrows.JobColumns; ahead is how far the times of the row are before the time of day.
 func jobValues(j domain.Job, ahead int64) []any {
 	return args(
-		j.Event[:], string(j.Lane), idOrNull(j.Room), idOrNull(j.Message), idOrNull(j.Notification), idOrNull(j.Subscription),
-		millis(j.CreatedAt)+ahead, millis(j.Due)+ahead, int64(j.Step), j.From, j.Through, aheadOrNull(j.LastAttemptAt, ahead),
-		j.LastError, boolNumber(j.Once), idOrNull(j.Bot),
+		j.Event[:], string(j.Lane), sqlrows.IDOrNull(j.Room), sqlrows.IDOrNull(j.Message), sqlrows.IDOrNull(j.Notification), sqlrows.IDOrNull(j.Subscription),
+		j.CreatedAt.UnixMilli()+ahead, j.Due.UnixMilli()+ahead, int64(j.Step), j.From, j.Through, sqlrows.AheadOrNull(j.LastAttemptAt, ahead),
+		j.LastError, sqlrows.BoolNumber(j.Once), sqlrows.IDOrNull(j.Bot),
 	)
-}
-
-// scanJob reads jobColumns.
-func scanJob(r row, ahead int64) domain.Job {
-	j := domain.Job{
-		Lane: domain.Lane(r.text(1)), CreatedAt: fromMillis(r.int(jobCreated) - ahead), Due: fromMillis(r.int(7) - ahead),
-		Step: int(r.int(8)), From: r.text(9), Through: r.text(10), LastError: r.text(12), Once: r.int(13) != 0,
-	}
-	copy(j.Event[:], r.blob(0))
-	copy(j.Room[:], r.blob(2))
-	copy(j.Message[:], r.blob(3))
-	copy(j.Notification[:], r.blob(4))
-	copy(j.Subscription[:], r.blob(5))
-	copy(j.Bot[:], r.blob(14))
-	if !r.null(11) {
-		j.LastAttemptAt = fromMillis(r.int(11) - ahead)
-	}
-	return j
-}
-
-// idOrNull is for ids that a row may be without.
-func idOrNull[ID ~[16]byte](id ID) any {
-	if id == (ID{}) {
-		return nil
-	}
-	return id[:]
-}
-
-func aheadOrNull(t time.Time, ahead int64) any {
-	if t.IsZero() {
-		return nil
-	}
-	return millis(t) + ahead
-}
-
-func boolNumber(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

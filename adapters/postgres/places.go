@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -10,7 +11,7 @@ import (
 const placesOf = `SELECT r.id, r.last_seq, r.last_rev,
 		coalesce(k.delivered_seq, (SELECT max(delivered_seq) FROM marks WHERE user_no = $3 AND room = m.room), m.joined_seq),
 		coalesce(k.delivered_rev, (SELECT max(delivered_rev) FROM marks WHERE user_no = $3 AND room = m.room), m.joined_rev),
-		r.members, r.deleted IS NOT NULL, ` + memberColumns + `
+		r.members, r.deleted IS NOT NULL, ` + sqlrows.MemberColumns + `
 	FROM members m CROSS JOIN LATERAL (SELECT l.* FROM rooms l WHERE l.number = m.room AND l.tenant = $1 OFFSET 0) r
 	LEFT JOIN LATERAL (SELECT l.delivered_seq, l.delivered_rev FROM marks l
 		WHERE l.user_no = $3 AND l.room = m.room AND l.device = $2 OFFSET 0) k ON true
@@ -31,7 +32,7 @@ func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Place
 	}
 	var waiting []ports.Removal
 	err = r.conn.query(placesOf, args(r.tenant, string(device), number), func(row row) error {
-		p, removed := scanPlace(row, user)
+		p, removed := sqlrows.ScanPlace(row, user)
 		if removed {
 			waiting = append(waiting, ports.Removal{Room: p.Room, LeftRev: p.LastRev})
 			return nil
@@ -45,25 +46,8 @@ func (r *reader) Places(user domain.UserID, device domain.DeviceID) (ports.Place
 	if err := r.addRemovals(&places, number, learned); err != nil {
 		return places, err
 	}
-	addWaiting(&places, waiting)
+	sqlrows.AddWaiting(&places, waiting)
 	return places, nil
-}
-
-// addWaiting adds rooms that were removed and whose purge has not come to the user's membership. They are told until it
-// has, and again then: only then do they count.
-func addWaiting(places *ports.Places, waiting []ports.Removal) {
-	room := ports.MaxRemovals - len(places.Removed)
-	places.Removed = append(places.Removed, waiting[:min(len(waiting), room)]...)
-}
-
-// scanPlace is a room of the user's; removed: it was removed, and nobody has a place in it any more.
-func scanPlace(row row, user domain.UserID) (p ports.Place, removed bool) {
-	p = ports.Place{
-		LastSeq: row.int(1), LastRev: row.int(2), Members: row.int(5), Member: *scanMember(row[7:], user),
-		Mark: domain.Mark{DeliveredSeq: row.int(3), DeliveredRev: row.int(4)},
-	}
-	copy(p.Room[:], row.blob(0))
-	return p, row.int(6) != 0
 }
 
 // counters are the user's counter, and what the device has learned of it.
@@ -71,8 +55,8 @@ func (r *reader) counters(user int64, device domain.DeviceID) (places ports.Plac
 	_, err = r.conn.first(`SELECT u.user_rev, d.user_rev, d.seen FROM users u
 		LEFT JOIN devices d ON d.user_no = u.number AND d.device = $1 WHERE u.number = $2 AND u.tenant = $3`,
 		args(string(device), user, r.tenant), func(row row) {
-			places = ports.Places{UserRev: row.int(0), Known: !row.null(1), SeenAt: row.time(2)}
-			learned = row.int(1)
+			places = ports.Places{UserRev: row.Int(0), Known: !row.Null(1), SeenAt: sqlrows.Time(row, 2)}
+			learned = row.Int(1)
 		})
 	return places, learned, err
 }
@@ -89,9 +73,9 @@ func (r *reader) addRemovals(places *ports.Places, user, after int64) error {
 				places.UserRev = told
 				return nil
 			}
-			removal := ports.Removal{LeftRev: row.int(1)}
-			copy(removal.Room[:], row.blob(0))
-			places.Removed, told = append(places.Removed, removal), row.int(2)
+			removal := ports.Removal{LeftRev: row.Int(1)}
+			copy(removal.Room[:], row.Blob(0))
+			places.Removed, told = append(places.Removed, removal), row.Int(2)
 			return nil
 		})
 }

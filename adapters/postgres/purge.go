@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 )
 
 // purgeLock is the number of the lock that one node purges under.
@@ -24,13 +26,13 @@ func (s *Store) Purge(ctx context.Context) (more bool, err error) {
 }
 
 func (t *tx) lockPurge() (mine bool, err error) {
-	_, err = t.conn.first("SELECT pg_try_advisory_xact_lock($1)", args(purgeLock), func(r row) { mine = r.int(0) != 0 })
+	_, err = t.conn.first("SELECT pg_try_advisory_xact_lock($1)", args(purgeLock), func(r row) { mine = r.Int(0) != 0 })
 	return mine, err
 }
 
 // purge takes a step of removing what is not there any more to its tenant and reports whether there may be more.
 func (t *tx) purge(now time.Time) (more bool, err error) {
-	p := purge{t: t, left: maxSweep, now: now}
+	p := purge{t: t, left: sqlrows.MaxSweep, now: now}
 	for p.left > 0 {
 		found, err := p.next()
 		if err != nil || !found {
@@ -64,7 +66,7 @@ func (p *purge) next() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= $1 ORDER BY purged LIMIT 1", unseenSince(p.now))
+	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= $1 ORDER BY purged LIMIT 1", sqlrows.UnseenSince(p.now))
 	if err == nil && found {
 		return true, p.tombstone(tombstone)
 	}
@@ -78,7 +80,7 @@ func (p *purge) next() (bool, error) {
 }
 
 func (p *purge) one(query string, values ...any) (number int64, found bool, err error) {
-	found, err = p.t.conn.first(query, values, func(r row) { number = r.int(0) })
+	found, err = p.t.conn.first(query, values, func(r row) { number = r.Int(0) })
 	return number, found, err
 }
 
@@ -129,7 +131,7 @@ func (p *purge) messages(room int64) error {
 	err := p.t.conn.query("SELECT octet_length(body) FROM messages WHERE room = $1 ORDER BY seq LIMIT $2",
 		args(room, max(p.left, 0)), func(r row) error {
 			if cost < p.left {
-				rows, cost = rows+1, cost+1+r.int(0)/outOfLine
+				rows, cost = rows+1, cost+1+r.Int(0)/outOfLine
 			}
 			return nil
 		})

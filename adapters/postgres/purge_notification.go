@@ -4,7 +4,7 @@ import "github.com/chatapi/chatapi/domain"
 
 // oldNotification removes the oldest notification when it is older than it is held.
 func (p *purge) oldNotification() (bool, error) {
-	return p.notificationBy("created <= $1 ORDER BY created", millis(p.now.Add(-domain.NotificationMemory)))
+	return p.notificationBy("created <= $1 ORDER BY created", p.now.Add(-domain.NotificationMemory).UnixMilli())
 }
 
 // notificationBy removes, as far as the allowance goes, the first notification of a condition and an order, with what
@@ -15,8 +15,8 @@ func (p *purge) notificationBy(where string, values ...any) (bool, error) {
 	var id domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, id FROM notifications WHERE "+where+" LIMIT 1", values,
 		func(r row) {
-			number, tenant = r.int(0), r.int(1)
-			copy(id[:], r.blob(2))
+			number, tenant = r.Int(0), r.Int(1)
+			copy(id[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err

@@ -48,7 +48,7 @@ func (p *purge) departed() (tenant int64, found bool, err error) {
 	}
 	var now []string
 	err = p.t.conn.query(underWay, nil, func(r row) error {
-		now = append(now, r.text(0))
+		now = append(now, r.Text(0))
 		return nil
 	})
 	if err != nil {

@@ -46,8 +46,8 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 	}
 	draft.LastSeq, draft.LastRev = 0, 1
 	draft.FirstSeq = max(draft.FirstSeq, 1)
-	draft.Handoff = scanHandoff(handoffBot, "")
-	made := &room{Room: draft, tenant: t.tenant, changes: 1, active: millis(draft.CreatedAt)}
+	draft.Handoff = sqlrows.ScanHandoff(sqlrows.HandoffBot, "")
+	made := &room{Room: draft, tenant: t.tenant, changes: 1, active: draft.CreatedAt.UnixMilli()}
 	err = t.returning(`WITH made AS (INSERT INTO rooms (id, tenant, type, first_seq, last_seq, last_rev, changes, active, created,
 			unique_key, name, metadata, members) VALUES ($1, $2, $3, $4, 0, 1, 1, $5, $5, $6, $7, $8, $9)
 			ON CONFLICT (tenant, unique_key) WHERE unique_key IS NOT NULL DO NOTHING RETURNING number),
@@ -55,9 +55,9 @@ func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 			SELECT $2, number, 1, 1, 0, $10, NULL, $5 FROM made)
 		SELECT number FROM made`,
 		args(draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active,
-			textOrNull(draft.UniqueKey), pointerOrNull(draft.Name), blobOrNull(draft.Metadata), draft.Members, kind),
+			sqlrows.TextOrNull(draft.UniqueKey), sqlrows.PointerOrNull(draft.Name), sqlrows.BlobOrNull(draft.Metadata), draft.Members, kind),
 		func(r row) error {
-			made.number = r.int(0)
+			made.number = r.Int(0)
 			return nil
 		})
 	if err != nil {
@@ -82,7 +82,7 @@ func (t *tx) UpdateRoom(to domain.Room, at time.Time) (domain.Room, error) {
 	r.Name, r.Metadata = to.Name, to.Metadata
 	rev, err := t.step(r, domain.EventRoomUpdated, nil, at, step{
 		query: "UPDATE rooms SET name = $1, metadata = $2 WHERE number = $3 AND tenant = $4",
-		args:  args(pointerOrNull(r.Name), blobOrNull(r.Metadata), r.number, r.tenant),
+		args:  args(sqlrows.PointerOrNull(r.Name), sqlrows.BlobOrNull(r.Metadata), r.number, r.tenant),
 	})
 	if err != nil {
 		return domain.Room{}, err
@@ -104,7 +104,7 @@ func (t *tx) RemoveRoom(id domain.RoomID, at time.Time) error {
 	rev, err := t.step(r, domain.EventRoomRemoved, nil, at, step{
 		query: `UPDATE rooms SET deleted = $1, unique_key = NULL, name = NULL, metadata = NULL, members = 0, bots = 0,
 			assignee = NULL WHERE number = $2 AND tenant = $3`,
-		args: args(millis(at), r.number, r.tenant),
+		args: args(at.UnixMilli(), r.number, r.tenant),
 	})
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (t *tx) step(r *room, kind domain.EventKind, target any, at time.Time, then
 	}
 	r.LastRev++
 	r.changes++
-	logged := step{query: logChange, args: args(t.tenant, r.number, r.LastRev, r.changes, r.LastSeq, number, target, millis(at), r.Members)}
+	logged := step{query: logChange, args: args(t.tenant, r.number, r.LastRev, r.changes, r.LastSeq, number, target, at.UnixMilli(), r.Members)}
 	return r.LastRev, t.conn.together(append([]step{logged}, then...)...)
 }
 

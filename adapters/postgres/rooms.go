@@ -24,13 +24,13 @@ const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, 
 const roomWidth = 17
 
 func scanRoom(r row) *room {
-	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
+	out := &room{number: r.Int(0), tenant: r.Int(1), changes: r.Int(7), active: r.Int(8), bots: r.Int(15)}
 	out.Room = domain.Room{
-		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.bytes(12), Members: r.int(13), Name: r.pointer(11),
-		Handoff: scanHandoff(r.int(14), r.text(16)),
+		Type: domain.RoomType(r.Text(3)), FirstSeq: r.Int(4), LastSeq: r.Int(5), LastRev: r.Int(6),
+		CreatedAt: sqlrows.FromMillis(r.Int(9)), UniqueKey: r.Text(10), Metadata: r.Bytes(12), Members: r.Int(13), Name: sqlrows.Pointer(r, 11),
+		Handoff: sqlrows.ScanHandoff(r.Int(14), r.Text(16)),
 	}
-	copy(out.ID[:], r.blob(2))
+	copy(out.ID[:], r.Blob(2))
 	return out
 }
 
@@ -57,7 +57,7 @@ func (r *reader) RoomByKey(key string) (domain.Room, error) {
 	}
 	var id domain.RoomID
 	found, err := r.conn.first("SELECT id FROM rooms WHERE tenant = $1 AND unique_key = $2 AND deleted IS NULL",
-		args(r.tenant, key), func(r row) { copy(id[:], r.blob(0)) })
+		args(r.tenant, key), func(r row) { copy(id[:], r.Blob(0)) })
 	if err != nil {
 		return domain.Room{}, err
 	}
@@ -110,12 +110,12 @@ func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total i
 	if err := r.source.ready(); err != nil {
 		return nil, 0, err
 	}
-	last := len(q.Prefix) - 1
-	if last < 0 {
+	from, to, some := q.Stretch()
+	if !some {
 		return nil, 0, nil
 	}
-	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
-	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
+	stretch := args(r.tenant, from, to)
+	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.Int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
 		return nil, total, err
 	}
 	query := listKeys
@@ -153,10 +153,10 @@ func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
 		found := scanRoom(row)
 		rooms = append(rooms, found)
 		reads = append(reads, sqlrows.Reading{
-			MemberKey: sqlrows.MemberKey{Room: found.number, User: row.int(roomWidth + 2)}, Base: row.int(roomWidth + 1),
+			MemberKey: sqlrows.MemberKey{Room: found.number, User: row.Int(roomWidth + 2)}, Base: row.Int(roomWidth + 1),
 			LastSeq: found.LastSeq, LastRev: found.LastRev,
 		})
-		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.int(roomWidth)})
+		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.Int(roomWidth)})
 		return nil
 	})
 	if err != nil || q.Open {
@@ -188,7 +188,7 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []any, error) {
 		query, values := paged(roomsOpen, args(r.tenant, user), q)
 		return query, values, nil
 	}
-	numbers, values := paged(roomsOf, args(r.tenant, user, deviceOrNull(q.Device)), q)
+	numbers, values := paged(roomsOf, args(r.tenant, user, sqlrows.DeviceOrNull(q.Device)), q)
 	return fmt.Sprintf(pageOfRooms, numbers), values, nil
 }
 
@@ -205,14 +205,6 @@ func paged(query string, values []any, q domain.RoomQuery) (string, []any) {
 	}
 	query += fmt.Sprintf(roomsOrder, len(values)+1, len(values)+2)
 	return query, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
-}
-
-// deviceOrNull is NULL, which no mark's device equals, when none is asked for.
-func deviceOrNull(d *domain.DeviceID) any {
-	if d == nil {
-		return nil
-	}
-	return string(*d)
 }
 
 // addLastMessages finds the last message of each room with one statement.
@@ -240,7 +232,7 @@ func (r *reader) RemovedAt(room domain.RoomID) (rev int64, err error) {
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT last_rev FROM rooms WHERE id = $1 AND tenant + 0 = $2 AND deleted IS NOT NULL", args(room[:], r.tenant),
-		func(row row) { rev = row.int(0) })
+		func(row row) { rev = row.Int(0) })
 	return rev, err
 }
 
@@ -260,8 +252,8 @@ func (r *reader) Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, erro
 	err := r.conn.query("SELECT id, last_rev FROM rooms WHERE id = ANY($1::uuid[]) AND tenant = $2 AND deleted IS NULL",
 		args(uuids(rooms), r.tenant), func(row row) error {
 			var id domain.RoomID
-			copy(id[:], row.blob(0))
-			positions[id] = row.int(1)
+			copy(id[:], row.Blob(0))
+			positions[id] = row.Int(1)
 			return nil
 		})
 	return positions, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -14,7 +15,7 @@ import (
 
 // runJob adds a job of the bots' lane, or gives the newer trigger to the one that is there. That keeps its place, its claim
 // and its attempts; its event and its age are the trigger's.
-const runJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+const runJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + sqlrows.JobColumns + `)
 	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
 	ON CONFLICT (tenant, id) DO UPDATE
 	SET message = excluded.message, event = excluded.event, created = excluded.created WHERE outbox.lane = 'bot'`
@@ -36,8 +37,8 @@ func (t *tx) lookHeld(hold domain.Hold) (run, error) { return t.findRun(heldRun,
 
 func (t *tx) findRun(query string, hold domain.Hold) (found run, err error) {
 	stands, err := t.conn.first(query, args(t.tenant, hold.Job[:], hold.Fence), func(r row) {
-		copy(found.room[:], r.blob(0))
-		copy(found.bot[:], r.blob(1))
+		copy(found.room[:], r.Blob(0))
+		copy(found.bot[:], r.Blob(1))
 	})
 	if err == nil && !stands {
 		err = domain.ErrLeaseLost
@@ -49,7 +50,7 @@ func (t *tx) findRun(query string, hold domain.Hold) (found run, err error) {
 // claim does not stand.
 func (t *tx) endRun(job domain.JobID, fence int64, trigger domain.MessageID) (n int64, err error) {
 	n, err = t.remove("DELETE FROM outbox WHERE tenant = $1 AND id = $2 AND fence = $3 AND message IS NOT DISTINCT FROM $4",
-		t.tenant, job[:], fence, idOrNull(trigger))
+		t.tenant, job[:], fence, sqlrows.IDOrNull(trigger))
 	if err != nil || n > 0 {
 		return n, err
 	}

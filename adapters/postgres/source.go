@@ -1,6 +1,9 @@
 package postgres
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 var _ source = (*tx)(nil)
 
@@ -9,7 +12,7 @@ var _ source = (*tx)(nil)
 const lockRoom = "SELECT 1 FROM rooms WHERE id = $1 AND tenant + 0 = $2 AND deleted IS NULL FOR NO KEY UPDATE"
 
 // memberByID is a user's number and membership of a room.
-const memberByID = "SELECT u.number, " + memberColumns + ` FROM users u JOIN rooms r ON r.id = $1 AND r.tenant + 0 = $2
+const memberByID = "SELECT u.number, " + sqlrows.MemberColumns + ` FROM users u JOIN rooms r ON r.id = $1 AND r.tenant + 0 = $2
 	LEFT JOIN members m ON m.room = r.number AND m.user_no = u.number WHERE u.tenant = $2 AND u.id = $3`
 
 func (t *tx) room(id domain.RoomID) (*room, error) {
@@ -57,9 +60,9 @@ func (t *tx) accessAs(id domain.RoomID, user domain.UserID, first ...step) (*roo
 	if user != "" {
 		steps = append(steps, first...)
 		steps = append(steps, step{query: memberByID, args: args(id[:], t.tenant, string(user)), each: func(r row) error {
-			number = r.int(0)
-			if !r.null(1) {
-				member = scanMember(r[1:], user)
+			number = r.Int(0)
+			if !r.Null(1) {
+				member = sqlrows.ScanMember(r[1:], user)
 			}
 			return nil
 		}})

@@ -48,7 +48,7 @@ func (s *steady) now() int64 {
 func (s *steady) at() int64 { return s.base + (s.elapsed() - s.opened).Milliseconds() }
 
 // ahead is how far the store's own time is before the time of day.
-func (s *steady) ahead() int64 { return s.now() - millis(s.clock.Now()) }
+func (s *steady) ahead() int64 { return s.now() - s.clock.Now().UnixMilli() }
 
 // due reports whether the time is to be written down, and has nobody else do it.
 func (s *steady) due() (now int64, due bool) {
@@ -92,7 +92,7 @@ const serverTime = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 func (s *Store) writeTime(c *conn, now int64) error {
 	_, err := c.first(`UPDATE outbox_state SET now = greatest(now, $1),
 		at = CASE WHEN $1 >= now THEN `+serverTime+` ELSE least(at, `+serverTime+`) END WHERE one = 1 RETURNING now`, args(now),
-		func(r row) { s.steady.advance(r.int(0)) })
+		func(r row) { s.steady.advance(r.Int(0)) })
 	return err
 }
 
@@ -124,11 +124,11 @@ const (
 func (s *Store) openOutbox(ctx context.Context) error {
 	query, values := timeBeside, args(steadyMost.Milliseconds())
 	if s.cfg.Alone {
-		query, values = timeAlone, args(millis(s.cfg.Clock.Now()))
+		query, values = timeAlone, args(s.cfg.Clock.Now().UnixMilli())
 	}
 	return s.operate(ctx, func(t *tx) error {
 		_, err := t.conn.first(query, values, func(r row) {
-			s.steady = newSteady(s.cfg, s.cfg.Elapsed(), r.int(0))
+			s.steady = newSteady(s.cfg, s.cfg.Elapsed(), r.Int(0))
 		})
 		if err != nil || !s.cfg.Alone {
 			return err

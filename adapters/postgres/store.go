@@ -137,7 +137,7 @@ func (s *Store) keepMeta(ctx context.Context, name, fresh string) (kept string, 
 		if err := t.put("INSERT INTO store_meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, fresh); err != nil {
 			return err
 		}
-		_, err := t.conn.first("SELECT value FROM store_meta WHERE name = $1", args(name), func(r row) { kept = r.text(0) })
+		_, err := t.conn.first("SELECT value FROM store_meta WHERE name = $1", args(name), func(r row) { kept = r.Text(0) })
 		return err
 	})
 	return kept, err

@@ -3,20 +3,10 @@ package postgres
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-const streamColumns = "message, bot, reply_to, attempt, started, body"
-
-func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
-	copy(s.Message[:], r.blob(0))
-	copy(s.Bot[:], r.blob(1))
-	copy(s.ReplyTo[:], r.blob(2))
-	s.Text, _, err = domain.DecodeBody(r.bytes(5))
-	return s, err
-}
 
 // Stream implements ports.BotReader.
 func (r *reader) Stream(room domain.RoomID, message domain.MessageID) (domain.Stream, error) {
@@ -42,8 +32,8 @@ func (r *reader) stream(id domain.RoomID, where string, value []byte) (s domain.
 		return domain.Stream{}, false, err
 	}
 	var broken error
-	found, err = r.conn.first("SELECT "+streamColumns+" FROM streams WHERE "+where, args(value, room.number, r.tenant),
-		func(row row) { s, broken = scanStream(row) })
+	found, err = r.conn.first("SELECT "+sqlrows.StreamColumns+" FROM streams WHERE "+where, args(value, room.number, r.tenant),
+		func(row row) { s, broken = sqlrows.ScanStream(row) })
 	if err == nil {
 		err = broken
 	}
@@ -82,10 +72,10 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9) ON CONFLICT (room, bot) DO UPDATE
 		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
 		WHERE streams.message = excluded.message RETURNING stopped`,
-		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt),
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(),
 			domain.EncodeBody(nil, s.Text, nil)),
 		func(row row) error {
-			stored, note.Stopped = true, row.int(0) != 0
+			stored, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !stored {
@@ -111,7 +101,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	found := false
 	err = t.returning("UPDATE streams SET body = $1 WHERE message = $2 AND tenant = $3 AND job = $4 RETURNING stopped",
 		args(domain.EncodeBody(nil, text, nil), message[:], t.tenant, hold.Job[:]), func(row row) error {
-			found, note.Stopped = true, row.int(0) != 0
+			found, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !found {
@@ -128,7 +118,7 @@ func (t *tx) note(of run, hold domain.Hold) (note ports.StreamNote, there bool, 
 			WHERE c.room = r.number AND c.tenant = $2 AND c.kind = 9 AND c.rev > $4)
 		FROM rooms r WHERE r.id = $1 AND r.tenant = $2 AND r.deleted IS NULL`, args(of.room[:], t.tenant, of.bot[:], hold.Since),
 		func(row row) {
-			note = ports.StreamNote{Human: row.int(0) == handoffHuman || row.int(2) != 0, Removed: row.int(1) == 0}
+			note = ports.StreamNote{Human: row.Int(0) == sqlrows.HandoffHuman || row.Int(2) != 0, Removed: row.Int(1) == 0}
 		})
 	if !there {
 		note.Removed = true

@@ -1,20 +1,12 @@
 package postgres
 
-import "github.com/chatapi/chatapi/domain"
-
-// subscriptionColumns name the user by users u, joined from the left: the backend has none.
-const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.created"
-
-func scanSubscription(r row) domain.Subscription {
-	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.bytes(4), CreatedAt: fromMillis(r.int(5)),
-	}
-	copy(s.ID[:], r.blob(0))
-	return s
-}
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 const (
-	subscriptionsWhere = "SELECT " + subscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no WHERE s.tenant = $1"
+	subscriptionsWhere = "SELECT " + sqlrows.SubscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user_no WHERE s.tenant = $1"
 	// sameSubscription is found by the hash that keeps its index narrow.
 	sameSubscription = " AND s.user_no = $2 AND s.topic = $3 AND s.endpoint = $4 AND chatapi_digest(s.endpoint) = chatapi_digest($4)"
 )
@@ -32,7 +24,7 @@ func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, er
 }
 
 func (r *reader) subscriptionBy(where string, values ...any) (s domain.Subscription, found bool, err error) {
-	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = scanSubscription(row) })
+	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = sqlrows.ScanSubscription(row) })
 	return s, found, err
 }
 
@@ -50,7 +42,7 @@ func (r *reader) Subscriptions(user *domain.UserID, offset, limit int) (list []d
 		query, values = query+" AND s.user_no = $4", append(values, number)
 	}
 	err = r.conn.query(query+" ORDER BY s.number LIMIT $2 OFFSET $3", values, func(row row) error {
-		list = append(list, scanSubscription(row))
+		list = append(list, sqlrows.ScanSubscription(row))
 		return nil
 	})
 	return list, err
@@ -78,7 +70,7 @@ func (r *reader) subscriber(id domain.UserID) (int64, error) {
 // notification was: it may be a target or not.
 func (r *reader) lastSubscription(topic string) (number int64, err error) {
 	_, err = r.conn.first("SELECT number FROM subscriptions WHERE tenant = $1 AND topic = $2 ORDER BY tenant DESC, topic DESC, number DESC LIMIT 1",
-		args(r.tenant, topic), func(row row) { number = row.int(0) })
+		args(r.tenant, topic), func(row row) { number = row.Int(0) })
 	return number, err
 }
 
@@ -98,7 +90,7 @@ func (t *tx) AddSubscription(s domain.Subscription) (stored domain.Subscription,
 	if existed {
 		stored.Metadata = s.Metadata
 		return stored, true, t.put("UPDATE subscriptions SET metadata = $1 WHERE tenant = $2 AND id = $3",
-			blobOrNull(s.Metadata), t.tenant, stored.ID[:])
+			sqlrows.BlobOrNull(s.Metadata), t.tenant, stored.ID[:])
 	}
 	return s, false, t.insertSubscription(s, user)
 }
@@ -125,9 +117,9 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) error {
 	var have, endpoints int64
 	err := t.conn.together(
 		step{query: "SELECT count(*) FROM subscriptions WHERE tenant = $1 AND user_no = $2", args: args(t.tenant, user),
-			each: func(r row) error { have = r.int(0); return nil }},
+			each: func(r row) error { have = r.Int(0); return nil }},
 		step{query: "SELECT count(*) FROM subscriptions WHERE tenant = $1 AND endpoint <> ''", args: args(t.tenant),
-			each: func(r row) error { endpoints = r.int(0); return nil }})
+			each: func(r row) error { endpoints = r.Int(0); return nil }})
 	switch {
 	case err != nil:
 		return err
@@ -137,7 +129,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) error {
 		return domain.ErrTooManyEndpoints
 	}
 	return t.put(`INSERT INTO subscriptions (tenant, id, user_no, topic, endpoint, created, metadata) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, millis(s.CreatedAt), blobOrNull(s.Metadata))
+		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, s.CreatedAt.UnixMilli(), sqlrows.BlobOrNull(s.Metadata))
 }
 
 // RemoveSubscription implements ports.SubscriptionWriter.

@@ -27,7 +27,7 @@ func (r *reader) Succession(id domain.RoomID, but domain.UserID) (longest domain
 		}
 	}
 	values := args(room.number, number, r.tenant)
-	if _, err = r.conn.first(longestBut, values, func(row row) { longest = domain.UserID(row.text(0)) }); err != nil {
+	if _, err = r.conn.first(longestBut, values, func(row row) { longest = domain.UserID(row.Text(0)) }); err != nil {
 		return "", false, err
 	}
 	admin, err = r.conn.first(adminBut, values, func(row) {})

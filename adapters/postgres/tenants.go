@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -13,8 +14,8 @@ import (
 const tenantColumns = "id, name, config, created"
 
 func scanTenant(r row) (t domain.Tenant, err error) {
-	t = domain.Tenant{ID: domain.TenantID(r.text(0)), Name: r.text(1), CreatedAt: fromMillis(r.int(3))}
-	if err := json.Unmarshal(r.blob(2), &t.Config); err != nil {
+	t = domain.Tenant{ID: domain.TenantID(r.Text(0)), Name: r.Text(1), CreatedAt: sqlrows.FromMillis(r.Int(3))}
+	if err := json.Unmarshal(r.Blob(2), &t.Config); err != nil {
 		return t, fmt.Errorf("read a tenant's config: %w", err)
 	}
 	return t, nil
@@ -72,8 +73,8 @@ func (s *Store) CreateTenant(ctx context.Context, t domain.Tenant, keys ...ports
 	return s.operate(ctx, func(tx *tx) error {
 		var number int64
 		made, err := tx.conn.first(`INSERT INTO tenants (id, name, config, created) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (id) DO NOTHING RETURNING number`, args(string(t.ID), t.Name, string(config), millis(t.CreatedAt)),
-			func(r row) { number = r.int(0) })
+			ON CONFLICT (id) DO NOTHING RETURNING number`, args(string(t.ID), t.Name, string(config), t.CreatedAt.UnixMilli()),
+			func(r row) { number = r.Int(0) })
 		if err != nil || !made {
 			return err
 		}
@@ -119,7 +120,7 @@ func (s *Store) UpdateTenant(ctx context.Context, id domain.TenantID,
 func (s *Store) DeleteTenant(ctx context.Context, id domain.TenantID, now time.Time) error {
 	return s.operate(ctx, func(t *tx) error {
 		n, err := t.remove("UPDATE tenants SET deleted = $1, id = id || '~' || number WHERE id = $2 AND deleted IS NULL",
-			millis(now), string(id))
+			now.UnixMilli(), string(id))
 		if err == nil && n == 0 {
 			err = domain.ErrTenantNotFound
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -18,14 +19,8 @@ type tx struct {
 	users   map[domain.UserID]int64 // numbers
 	done    bool
 	events  []domain.Event
-	settled []settled // notifications that somebody has ceased to wait for
-	at      *visit    // of the first room; nil: it may wait at any lock
-}
-
-// settled is a notification of a tenant's.
-type settled struct {
-	tenant int64
-	id     domain.NotificationID
+	settled []sqlrows.Settled // notifications that somebody has ceased to wait for
+	at      *visit            // of the first room; nil: it may wait at any lock
 }
 
 func newTx(s *Store, c *pgxpool.Conn, number int64, tenant domain.TenantID) *tx {
@@ -61,19 +56,17 @@ func (t *tx) emit(e domain.Event) {
 // waitsNoMore has a notification released at the end of the unit of work, unless somebody else waits for it by then. Not
 // before: what was a dead letter may be a job again, and what was a recipient a dead letter.
 func (t *tx) waitsNoMore(id domain.NotificationID) {
-	if of := (settled{t.tenant, id}); !id.IsZero() && !slices.Contains(t.settled, of) {
-		t.settled = append(t.settled, of)
-	}
+	t.settled = sqlrows.AddSettled(t.settled, t.tenant, id)
 }
 
 // finish does what is left to the end of a unit of work. Notifications are locked for it, in one order for all.
 func (t *tx) finish() error {
-	slices.SortFunc(t.settled, func(a, b settled) int {
-		return cmp.Or(cmp.Compare(a.tenant, b.tenant), bytes.Compare(a.id[:], b.id[:]))
+	slices.SortFunc(t.settled, func(a, b sqlrows.Settled) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	for _, of := range t.settled {
-		t.tenant = of.tenant
-		if err := t.releaseNotification(of.id); err != nil {
+		t.tenant = of.Tenant
+		if err := t.releaseNotification(of.ID); err != nil {
 			return err
 		}
 	}

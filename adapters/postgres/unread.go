@@ -70,9 +70,9 @@ func (r *reader) countOn(of []sqlrows.Reading, counts []sqlrows.Counted) (needed
 		values = append(values, c)
 	}
 	err = r.conn.query(unreadSince, append(values, r.tenant), func(row row) error {
-		place := row.int(0) - 1
+		place := row.Int(0) - 1
 		i := open[place]
-		counts[i].N += row.int(2) - row.int(1)
+		counts[i].N += row.Int(2) - row.Int(1)
 		counts[i].Through, counts[i].Rev = columns[4][place], of[i].LastRev
 		return nil
 	})

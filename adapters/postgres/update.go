@@ -160,7 +160,7 @@ const inTenant = "SELECT number, set_config('chatapi.tenant', number::text, true
 func open(c *pgxpool.Conn, how string, tenant domain.TenantID) (number int64, err error) {
 	db := &conn{pg: c.Conn(), ctx: background}
 	err = db.together(step{query: how}, step{query: inTenant, args: args(string(tenant)), each: func(r row) error {
-		number = r.int(0)
+		number = r.Int(0)
 		return nil
 	}})
 	if err == nil && number == 0 {

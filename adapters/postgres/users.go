@@ -3,17 +3,10 @@ package postgres
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
-
-func scanUser(r row) domain.User {
-	return domain.User{
-		ID: domain.UserID(r.text(0)), Name: r.pointer(1), AvatarURL: r.pointer(2), Metadata: r.bytes(3), LastSeen: r.time(4),
-	}
-}
 
 // User implements ports.UserReader.
 func (r *reader) User(id domain.UserID) (domain.User, error) {
@@ -39,9 +32,9 @@ func (t *tx) User(id domain.UserID) (domain.User, error) {
 func (r *reader) profile(id domain.UserID, before ...step) (user domain.User, err error) {
 	found := false
 	err = r.conn.together(append(before, step{
-		query: "SELECT " + userColumns + " FROM users u WHERE u.tenant = $1 AND u.id = $2", args: args(r.tenant, string(id)),
+		query: "SELECT " + sqlrows.UserColumns + " FROM users u WHERE u.tenant = $1 AND u.id = $2", args: args(r.tenant, string(id)),
 		each: func(row row) error {
-			user, found = scanUser(row), true
+			user, found = sqlrows.ScanUser(row), true
 			return nil
 		},
 	})...)
@@ -55,7 +48,7 @@ func (r *reader) profile(id domain.UserID, before ...step) (user domain.User, er
 // of the other when the user has more than may be looked at, with one look-up in each, and ends at the first: how many
 // members the rooms have does not matter.
 const (
-	usersNamed = "SELECT " + userColumns + " FROM users u WHERE u.tenant = $1 AND u.id = ANY($2::text[])"
+	usersNamed = "SELECT " + sqlrows.UserColumns + " FROM users u WHERE u.tenant = $1 AND u.id = ANY($2::text[])"
 	roomMates  = usersNamed + ` AND (u.number = $3 OR
 		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user_no = $3 AND state = 1 LIMIT 1 + $4::bigint) l) <= $4
 		THEN EXISTS (SELECT 1 FROM members mine
@@ -85,7 +78,7 @@ func (r *reader) RoomMates(user domain.UserID, others []domain.UserID) (found []
 		query, values = roomMates, append(values, number, int64(ports.MaxMateLookups/len(others)))
 	}
 	err = r.conn.query(query, values, func(row row) error {
-		found = append(found, scanUser(row))
+		found = append(found, sqlrows.ScanUser(row))
 		return nil
 	})
 	return found, err
@@ -104,7 +97,7 @@ func (r *reader) SmallRooms(user domain.UserID, atMost int) (rooms []domain.Room
 			WHERE l.number = m.room AND l.tenant = $1 AND l.deleted IS NULL AND l.members <= $2 OFFSET 0) r
 		WHERE m.user_no = $3 AND m.state = 1 LIMIT $4`,
 		args(r.tenant, int64(atMost), number, int64(ports.MaxSmallRooms)), func(row row) error {
-			rooms = append(rooms, domain.RoomID(row.blob(0)))
+			rooms = append(rooms, domain.RoomID(row.Blob(0)))
 			return nil
 		})
 	return rooms, err
@@ -117,7 +110,7 @@ func (t *tx) PutUser(u domain.User) error {
 	}
 	return t.put(`INSERT INTO users (tenant, id, name, avatar_url, metadata) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (tenant, id) DO UPDATE SET name = excluded.name, avatar_url = excluded.avatar_url, metadata = excluded.metadata`,
-		t.tenant, string(u.ID), pointerOrNull(u.Name), pointerOrNull(u.AvatarURL), blobOrNull(u.Metadata))
+		t.tenant, string(u.ID), sqlrows.PointerOrNull(u.Name), sqlrows.PointerOrNull(u.AvatarURL), sqlrows.BlobOrNull(u.Metadata))
 }
 
 // SawUsers implements ports.UserWriter. An earlier time than the one noted changes nothing. The rows are locked in the order of
@@ -130,5 +123,5 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 		return nil
 	}
 	return t.put(`UPDATE users SET seen = $1 WHERE number IN (SELECT number FROM users WHERE tenant = $2 AND id = ANY($3::text[])
-		AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE)`, millis(at), t.tenant, texts(users))
+		AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE)`, at.UnixMilli(), t.tenant, texts(users))
 }

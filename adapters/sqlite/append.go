@@ -135,7 +135,7 @@ func (t *tx) sent(r *room, query string, values ...driver.Value) (*domain.Sent, 
 	var broken error
 	_, err := t.conn.first(query, values, func(row row) {
 		found = &domain.Sent{}
-		copy(found.Fingerprint[:], row.blob(messageWidth))
+		copy(found.Fingerprint[:], row.Blob(messageWidth))
 		var n numbers
 		n, broken = scanMessage(row, &found.Message)
 		sender = n.sender
@@ -197,7 +197,7 @@ func (t *tx) advance(r *room, m domain.Message) *room {
 	if t.saved || !r.dirty {
 		r = t.change(r)
 	}
-	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, millis(m.CreatedAt)
+	r.LastSeq, r.LastRev, r.active = m.Seq, m.Rev, m.CreatedAt.UnixMilli()
 	return r
 }
 
@@ -218,5 +218,5 @@ func (t *tx) insertMessage(r *room, sender int64, m domain.Message, fingerprint 
 	return w.conn.run(`INSERT INTO messages (pos, id, sender, sender_type, first_rev, client_id, fingerprint, reply_to,
 		body, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		position(r.number, m.Seq), m.ID[:], sender, kind, m.FirstRev, client, print, reply,
-		w.body, millis(m.CreatedAt))
+		w.body, m.CreatedAt.UnixMilli())
 }

@@ -4,32 +4,17 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
-
-const botColumns = `id, name, provider, base_url, model, key, key_env, webhook_url, system_prompt, context_messages,
-	max_output_tokens, temperature, created`
-
-func scanBot(r row) domain.Bot {
-	b := domain.Bot{
-		Name: r.text(1), Provider: domain.Provider(r.text(2)), BaseURL: r.text(3), Model: r.text(4), Key: r.blob(5), KeyEnv: r.text(6),
-		WebhookURL: r.text(7), SystemPrompt: r.text(8), ContextMessages: int(r.int(9)), MaxOutputTokens: int(r.int(10)),
-		CreatedAt: fromMillis(r.int(12)),
-	}
-	copy(b.ID[:], r.blob(0))
-	if temperature, ok := r[11].(float64); ok {
-		b.Temperature = &temperature
-	}
-	return b
-}
 
 // Bot implements ports.BotReader.
 func (r *reader) Bot(id domain.BotID) (b domain.Bot, err error) {
 	if err := r.source.ready(); err != nil {
 		return domain.Bot{}, err
 	}
-	found, err := r.conn.first("SELECT "+botColumns+" FROM bots WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
-		func(row row) { b = scanBot(row) })
+	found, err := r.conn.first("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
+		func(row row) { b = sqlrows.ScanBot(row) })
 	if err == nil && !found {
 		err = domain.ErrBotNotFound
 	}
@@ -41,9 +26,9 @@ func (r *reader) Bots(offset, limit int) (list []domain.Bot, err error) {
 	if err := r.source.ready(); err != nil || limit <= 0 {
 		return nil, err
 	}
-	err = r.conn.query("SELECT "+botColumns+" FROM bots WHERE tenant = ? ORDER BY created, number LIMIT 0 + ? OFFSET ?",
+	err = r.conn.query("SELECT "+sqlrows.BotColumns+" FROM bots WHERE tenant = ? ORDER BY created, number LIMIT 0 + ? OFFSET ?",
 		args(r.tenant, int64(limit), int64(max(offset, 0))), func(row row) error {
-			list = append(list, scanBot(row))
+			list = append(list, sqlrows.ScanBot(row))
 			return nil
 		})
 	return list, err
@@ -64,7 +49,7 @@ func (r *reader) RoomBots(id domain.RoomID) ([]domain.BotID, error) {
 func findBots(c *conn, room int64) (bots []domain.BotID, err error) {
 	err = c.query("SELECT bot FROM members WHERE room = ? AND bot IS NOT NULL AND state = 1 ORDER BY place LIMIT 0 + ?",
 		args(room, int64(domain.MaxBotsPerRoom)), func(r row) error {
-			bots = append(bots, domain.BotID(r.blob(0)))
+			bots = append(bots, domain.BotID(r.Blob(0)))
 			return nil
 		})
 	return bots, err
@@ -96,15 +81,6 @@ func (t *tx) countBot(r *room, user domain.UserID, more int64) error {
 	return t.put("UPDATE rooms SET bots = ? WHERE number = ? AND tenant = ?", r.bots, r.number, r.tenant)
 }
 
-// botOrNull is for the members who are users.
-func botOrNull(user domain.UserID) any {
-	id, ok := user.Bot()
-	if !ok {
-		return nil
-	}
-	return id[:]
-}
-
 // BotReplies implements ports.BotReader.
 func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, error) {
 	if err := r.source.ready(); err != nil {
@@ -117,12 +93,9 @@ func (r *reader) BotReplies(id domain.RoomID, since time.Time, limit int) (int, 
 	n := 0
 	_, err = r.conn.first(`SELECT count(*) FROM (SELECT 1 FROM messages INDEXED BY messages_bots
 		WHERE pos >> 36 = ? AND sender_type = 2 AND created >= ? LIMIT 0 + ?)`,
-		args(room.number, ceilMillis(since), int64(limit)), func(row row) { n = int(row.int(0)) })
+		args(room.number, sqlrows.CeilMillis(since), int64(limit)), func(row row) { n = int(row.Int(0)) })
 	return n, err
 }
-
-// ceilMillis is the first millisecond that is not before a time.
-func ceilMillis(t time.Time) int64 { return millis(t.Add(time.Millisecond - 1)) }
 
 // AddBot implements ports.BotWriter.
 func (t *tx) AddBot(b domain.Bot) error {
@@ -130,7 +103,7 @@ func (t *tx) AddBot(b domain.Bot) error {
 		return err
 	}
 	var have int64
-	_, err := t.conn.first("SELECT count(*) FROM bots WHERE tenant = ?", args(t.tenant), func(r row) { have = r.int(0) })
+	_, err := t.conn.first("SELECT count(*) FROM bots WHERE tenant = ?", args(t.tenant), func(r row) { have = r.Int(0) })
 	if err != nil {
 		return err
 	}
@@ -139,8 +112,8 @@ func (t *tx) AddBot(b domain.Bot) error {
 	}
 	return t.put(`INSERT INTO bots (id, tenant, name, provider, base_url, model, key, key_env, webhook_url, system_prompt,
 		context_messages, max_output_tokens, temperature, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), millis(b.CreatedAt))
+		b.ID[:], t.tenant, b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), b.CreatedAt.UnixMilli())
 }
 
 // UpdateBot implements ports.BotWriter. When it was made stays.
@@ -150,8 +123,8 @@ func (t *tx) UpdateBot(b domain.Bot) error {
 	}
 	n, err := t.remove(`UPDATE bots SET name = ?, provider = ?, base_url = ?, model = ?, key = ?, key_env = ?, webhook_url = ?,
 		system_prompt = ?, context_messages = ?, max_output_tokens = ?, temperature = ? WHERE tenant = ? AND id = ?`,
-		b.Name, string(b.Provider), b.BaseURL, b.Model, blobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
-		int64(b.ContextMessages), int64(b.MaxOutputTokens), floatOrNull(b.Temperature), t.tenant, b.ID[:])
+		b.Name, string(b.Provider), b.BaseURL, b.Model, sqlrows.BlobOrNull(b.Key), b.KeyEnv, b.WebhookURL, b.SystemPrompt,
+		int64(b.ContextMessages), int64(b.MaxOutputTokens), sqlrows.FloatOrNull(b.Temperature), t.tenant, b.ID[:])
 	if err == nil && n == 0 {
 		err = domain.ErrBotNotFound
 	}
@@ -168,11 +141,4 @@ func (t *tx) RemoveBot(id domain.BotID) error {
 		err = domain.ErrBotNotFound
 	}
 	return err
-}
-
-func floatOrNull(f *float64) any {
-	if f == nil {
-		return nil
-	}
-	return *f
 }

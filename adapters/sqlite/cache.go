@@ -1,10 +1,9 @@
 package sqlite
 
 import (
-	"time"
-
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -231,65 +230,12 @@ const roomColumns = `r.number, r.tenant, r.id, r.type, r.first_seq, r.last_seq, 
 const roomWidth = 17
 
 func scanRoom(r row) *room {
-	out := &room{number: r.int(0), tenant: r.int(1), changes: r.int(7), active: r.int(8), bots: r.int(15)}
+	out := &room{number: r.Int(0), tenant: r.Int(1), changes: r.Int(7), active: r.Int(8), bots: r.Int(15)}
 	out.Room = domain.Room{
-		Type: domain.RoomType(r.text(3)), FirstSeq: r.int(4), LastSeq: r.int(5), LastRev: r.int(6),
-		CreatedAt: fromMillis(r.int(9)), UniqueKey: r.text(10), Metadata: r.blob(12), Members: r.int(13), Name: r.pointer(11),
-		Handoff: scanHandoff(r.int(14), r.text(16)),
+		Type: domain.RoomType(r.Text(3)), FirstSeq: r.Int(4), LastSeq: r.Int(5), LastRev: r.Int(6),
+		CreatedAt: sqlrows.FromMillis(r.Int(9)), UniqueKey: r.Text(10), Metadata: r.Blob(12), Members: r.Int(13), Name: sqlrows.Pointer(r, 11),
+		Handoff: sqlrows.ScanHandoff(r.Int(14), r.Text(16)),
 	}
-	copy(out.ID[:], r.blob(2))
+	copy(out.ID[:], r.Blob(2))
 	return out
-}
-
-// The store keeps times as Unix milliseconds, NULL for the zero time.
-func fromMillis(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
-
-func millis(t time.Time) int64 { return t.UnixMilli() }
-
-// timeOrNull is for columns that may be NULL.
-func timeOrNull(t time.Time) any {
-	if t.IsZero() {
-		return nil
-	}
-	return t.UnixMilli()
-}
-
-func (r row) time(i int) time.Time {
-	if r.null(i) {
-		return time.Time{}
-	}
-	return fromMillis(r.int(i))
-}
-
-// pointer is nil for NULL.
-func (r row) pointer(i int) *string {
-	if r.null(i) {
-		return nil
-	}
-	s := r.text(i)
-	return &s
-}
-
-// textOrNull keeps an empty string as NULL, which the unique indexes leave out.
-func textOrNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
-}
-
-// pointerOrNull keeps a string that may be empty or absent.
-func pointerOrNull(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-// blobOrNull keeps no bytes as NULL.
-func blobOrNull(b []byte) any {
-	if len(b) == 0 {
-		return nil
-	}
-	return b
 }

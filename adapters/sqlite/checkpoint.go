@@ -80,7 +80,7 @@ func (w *writer) checkpointed(started time.Time, log, moved int, err error) {
 }
 
 func (w *writer) checkpointAs(mode string) (log, moved int, err error) {
-	_, err = w.conn.first("PRAGMA wal_checkpoint("+mode+")", nil, func(r row) { log, moved = int(r.int(1)), int(r.int(2)) })
+	_, err = w.conn.first("PRAGMA wal_checkpoint("+mode+")", nil, func(r row) { log, moved = int(r.Int(1)), int(r.Int(2)) })
 	w.conn.trouble = nil
 	return log, moved, err
 }

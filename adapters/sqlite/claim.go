@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -47,8 +48,8 @@ func (s *Store) due(ctx context.Context, q ports.ClaimQuery) (tenants []int64, n
 			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2),
 			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number AND fence IS NOT NULL AND ready > ?2)
 			FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(string(q.Lane), look.now), func(r row) error {
-			found := line{tenant: r.int(0), ready: r.int(2), held: r.int(3), ends: r.int(4)}
-			if slices.Contains(q.Except, domain.TenantID(r.text(1))) {
+			found := line{tenant: r.Int(0), ready: r.Int(2), held: r.Int(3), ends: r.Int(4)}
+			if slices.Contains(q.Except, domain.TenantID(r.Text(1))) {
 				resting = append(resting, found)
 			} else {
 				look.at(found)
@@ -103,7 +104,7 @@ func endOfLife(c *conn, q ports.ClaimQuery, tenant, now int64) (ready int64, som
 	_, err = c.first(`SELECT coalesce(min(free, held), free, held) FROM (SELECT
 		(SELECT min(created) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND (fence IS NULL OR ready <= ?2)) + ?4 AS free,
 		(SELECT min(max(created + ?4, ready)) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND fence IS NOT NULL AND ready > ?2) AS held)`,
-		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.int(0), !r.null(0) })
+		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.Int(0), !r.Null(0) })
 	return ready, some, err
 }
 
@@ -170,7 +171,7 @@ func (t *tx) shares(q ports.ClaimQuery, tenants []int64, now int64) (shares []sh
 			(SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = ?3 AND fence IS NOT NULL AND ready > ?2),
 			(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = ?3)
 			FROM tenants t WHERE t.number = ?3 AND t.deleted IS NULL`, args(string(q.Lane), now, tenant), func(r row) {
-			s.id, s.left, ready, some = domain.TenantID(r.text(0)), q.PerTenant-int(r.int(1)), r.int(2), !r.null(2)
+			s.id, s.left, ready, some = domain.TenantID(r.Text(0)), q.PerTenant-int(r.Int(1)), r.Int(2), !r.Null(2)
 			s.rests = slices.Contains(q.Except, s.id)
 		})
 		if some && s.rests {
@@ -191,12 +192,12 @@ func (t *tx) nextFence() (fence int64, err error) {
 	if err := t.put("UPDATE outbox_state SET fence = fence + 1 WHERE one = 1"); err != nil {
 		return 0, err
 	}
-	_, err = t.conn.first("SELECT fence FROM outbox_state WHERE one = 1", nil, func(r row) { fence = r.int(0) })
+	_, err = t.conn.first("SELECT fence FROM outbox_state WHERE one = 1", nil, func(r row) { fence = r.Int(0) })
 	return fence, err
 }
 
 const (
-	claimColumns = jobColumns + ", id, attempts"
+	claimColumns = sqlrows.JobColumns + ", id, attempts"
 	dueJobs      = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND ready <= ?3
 		ORDER BY ready, id LIMIT 0 + ?4`
 	agedJobs = "SELECT " + claimColumns + ` FROM outbox WHERE lane = ?1 AND tenant = ?2 AND created <= ?3 - ?5
@@ -211,10 +212,10 @@ func (t *tx) take(q ports.ClaimQuery, of share, n int, now, fence int64) (claims
 	}
 	ahead := t.w.store.steady.ahead()
 	err = t.conn.query(query, values, func(r row) error {
-		c := ports.Claim{Job: scanJob(r, ahead), Tenant: of.id, Fence: fence}
-		copy(c.ID[:], r.blob(jobWidth))
-		c.Attempts = int(r.int(jobWidth + 1))
-		c.Age = duration(now - r.int(jobCreated))
+		c := ports.Claim{Job: sqlrows.ScanJob(r, ahead), Tenant: of.id, Fence: fence}
+		copy(c.ID[:], r.Blob(sqlrows.JobWidth))
+		c.Attempts = int(r.Int(sqlrows.JobWidth + 1))
+		c.Age = duration(now - r.Int(sqlrows.JobCreated))
 		claims = append(claims, c)
 		return nil
 	})

@@ -31,10 +31,14 @@ type statement struct {
 // row is one row of a result, valid until the next. An accessor of a NULL column returns the zero value.
 type row []driver.Value
 
-func (r row) int(i int) int64   { v, _ := r[i].(int64); return v }
-func (r row) text(i int) string { v, _ := r[i].(string); return v }
-func (r row) blob(i int) []byte { v, _ := r[i].([]byte); return v }
-func (r row) null(i int) bool   { return r[i] == nil }
+func (r row) Int(i int) int64     { v, _ := r[i].(int64); return v }
+func (r row) Text(i int) string   { v, _ := r[i].(string); return v }
+func (r row) Blob(i int) []byte   { v, _ := r[i].([]byte); return v }
+func (r row) Float(i int) float64 { v, _ := r[i].(float64); return v }
+func (r row) Null(i int) bool     { return r[i] == nil }
+
+// Bytes is Blob: the driver has made it for this row.
+func (r row) Bytes(i int) []byte { return r.Blob(i) }
 
 // background is the context of every statement: SQLite would interrupt a statement when a request's context ends, and
 // on the writer that would roll back its neighbours.

@@ -9,25 +9,11 @@ import (
 )
 
 const (
-	letterColumns = jobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, attempted, error, at, number," +
+	letterColumns = sqlrows.JobColumns + ", id, job, job_attempts, user, from_seq, to_seq, attempts, attempted, error, at, number," +
 		" (SELECT n.topic FROM notifications n WHERE n.tenant = dead_letters.tenant AND n.id = dead_letters.notification)"
 	// lettersOf is one of the two lists of a tenant's dead letters, each along an index of its own.
 	lettersOf = "SELECT " + letterColumns + " FROM dead_letters WHERE tenant = ? AND notification "
 )
-
-// scanLetter reads letterColumns. The times of dead letters are those of the day.
-func scanLetter(r row) (letter domain.DeadLetter, number int64) {
-	letter.Job = scanJob(r, 0)
-	rest := r[jobWidth:]
-	copy(letter.ID[:], rest.blob(0))
-	copy(letter.Job.ID[:], rest.blob(1))
-	letter.Job.Attempts = int(rest.int(2))
-	letter.User = domain.UserID(rest.text(3))
-	letter.FromSeq, letter.ToSeq, letter.Attempts = rest.int(4), rest.int(5), int(rest.int(6))
-	letter.LastAttemptAt, letter.Error, letter.At = rest.time(7), rest.text(8), rest.time(9)
-	letter.Topic = rest.text(11)
-	return letter, rest.int(10)
-}
 
 // DeadLetters implements ports.DeadLetterReader.
 func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter, error) {
@@ -40,7 +26,7 @@ func (r *reader) DeadLetters(notifications bool, limit int) ([]domain.DeadLetter
 	}
 	var letters []domain.DeadLetter
 	err := r.conn.query(query, args(r.tenant, int64(limit)), func(row row) error {
-		letter, _ := scanLetter(row)
+		letter, _ := sqlrows.ScanLetter(row)
 		letters = append(letters, letter)
 		return nil
 	})
@@ -53,9 +39,9 @@ func (t *tx) AddDeadLetter(letter domain.DeadLetter) error {
 		return err
 	}
 	values := append(jobValues(letter.Job, 0), args(
-		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), textOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
-		int64(letter.Attempts), timeOrNull(letter.LastAttemptAt), letter.Error, millis(letter.At), t.tenant)...)
-	err := t.put("INSERT INTO dead_letters ("+jobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
+		letter.ID[:], letter.Job.ID[:], int64(letter.Job.Attempts), sqlrows.TextOrNull(string(letter.User)), letter.FromSeq, letter.ToSeq,
+		int64(letter.Attempts), sqlrows.TimeOrNull(letter.LastAttemptAt), letter.Error, letter.At.UnixMilli(), t.tenant)...)
+	err := t.put("INSERT INTO dead_letters ("+sqlrows.JobColumns+`, id, job, job_attempts, user, from_seq, to_seq, attempts, attempted,
 		error, at, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, values...)
 	if err != nil {
 		return err
@@ -73,7 +59,7 @@ func (t *tx) countLetters(tenant, more int64) (kept int64, err error) {
 	if err := t.put("UPDATE tenants SET dead_letters = dead_letters + ? WHERE number = ?", more, tenant); err != nil {
 		return 0, err
 	}
-	_, err = t.conn.first("SELECT dead_letters FROM tenants WHERE number = ?", args(tenant), func(r row) { kept = r.int(0) })
+	_, err = t.conn.first("SELECT dead_letters FROM tenants WHERE number = ?", args(tenant), func(r row) { kept = r.Int(0) })
 	return kept, err
 }
 
@@ -86,8 +72,8 @@ func (t *tx) dropOldest() error {
 		min(coalesce((SELECT min(number) FROM dead_letters WHERE tenant = ?1 AND notification IS NULL), 9223372036854775807),
 			coalesce((SELECT min(number) FROM dead_letters WHERE tenant = ?1 AND notification IS NOT NULL), 9223372036854775807)))`,
 		args(t.tenant), func(r row) {
-			number = r.int(0)
-			copy(of[:], r.blob(1))
+			number = r.Int(0)
+			copy(of[:], r.Blob(1))
 		})
 	if err != nil || !found {
 		return err
@@ -140,7 +126,7 @@ func (t *tx) TakeDeadLetter(id domain.DeadLetterID) (domain.DeadLetter, error) {
 
 // letter finds the only one of a condition.
 func (t *tx) letter(where string, values ...driver.Value) (letter domain.DeadLetter, number int64, err error) {
-	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = scanLetter(r) })
+	found, err := t.conn.first("SELECT "+letterColumns+" FROM dead_letters WHERE "+where, values, func(r row) { letter, number = sqlrows.ScanLetter(r) })
 	if err == nil && !found {
 		err = domain.ErrLetterNotFound
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -37,21 +38,18 @@ func (t *tx) noteDevice(user int64, device domain.DeviceID, known bool, userRev 
 	}
 	return t.put(`INSERT INTO devices (user, device, seen, user_rev) VALUES (?, ?, ?, ?)
 		ON CONFLICT (user, device) DO UPDATE SET seen = max(seen, excluded.seen), user_rev = max(user_rev, excluded.user_rev)`,
-		user, string(device), millis(at), userRev)
+		user, string(device), at.UnixMilli(), userRev)
 }
-
-// unseenSince is the time since which a device must not have been seen to be forgotten.
-func unseenSince(now time.Time) int64 { return millis(now.Add(-domain.DeviceMemory * time.Hour)) }
 
 // displaceDevices makes room for a new device: it forgets those not seen for 90 days, and the longest unseen of 20.
 func (t *tx) displaceDevices(user int64, at time.Time) error {
-	oldest := unseenSince(at)
+	oldest := sqlrows.UnseenSince(at)
 	known := 0
 	var displaced []string
 	err := t.conn.query("SELECT device, seen FROM devices WHERE user = ? ORDER BY seen DESC, device", args(user),
 		func(r row) error {
-			if known++; known >= domain.MaxDevicesPerUser || r.int(1) <= oldest {
-				displaced = append(displaced, r.text(0))
+			if known++; known >= domain.MaxDevicesPerUser || r.Int(1) <= oldest {
+				displaced = append(displaced, r.Text(0))
 			}
 			return nil
 		})
@@ -69,12 +67,12 @@ func (t *tx) displaceDevices(user int64, at time.Time) error {
 // sweepDevices forgets devices unseen for 90 days, those longest unseen first, and reports whether there may be more.
 // One that comes back between two steps has lost some of its marks: there it starts like a device first seen.
 func (t *tx) sweepDevices(now time.Time) (more bool, err error) {
-	p := purge{t: t, left: maxSweep}
+	p := purge{t: t, left: sqlrows.MaxSweep}
 	for p.left > 0 {
 		var user int64
 		var device string
 		found, err := t.conn.first("SELECT user, device FROM devices WHERE seen <= ? ORDER BY seen LIMIT 1",
-			args(unseenSince(now)), func(r row) { user, device = r.int(0), r.text(1) })
+			args(sqlrows.UnseenSince(now)), func(r row) { user, device = r.Int(0), r.Text(1) })
 		if err != nil || !found {
 			return false, err
 		}

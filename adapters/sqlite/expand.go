@@ -4,16 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
-)
-
-// The stages of an expansion, in their order.
-const (
-	stageUsers = 1 + iota
-	stageRoom
-	stageSubscribers
-	stageDone
 )
 
 // expansion is a row of the table expansions.
@@ -57,14 +50,14 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	if e.stage == stageDone {
+	if e.stage == sqlrows.StageDone {
 		return ports.Expansion{Total: int(n.total), Done: true}, nil
 	}
 	found, err := t.nextTargets(&e, limit)
 	if err != nil {
 		return ports.Expansion{}, err
 	}
-	step := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == stageDone}
+	step := ports.Expansion{Endpoints: found.endpoints, Done: e.stage == sqlrows.StageDone}
 	if step.Recipients, err = t.deliver(n, found.recipients); err != nil {
 		return ports.Expansion{}, err
 	}
@@ -76,12 +69,12 @@ func (t *tx) Expand(id domain.NotificationID, limit int) (ports.Expansion, error
 // expansion is done when there is none.
 func (t *tx) expansion(notification int64) (e expansion, err error) {
 	var broken error
-	e = expansion{notification: notification, stage: stageDone}
+	e = expansion{notification: notification, stage: sqlrows.StageDone}
 	_, err = t.conn.first(`SELECT stage, place, total, room, rev, subscribers, users FROM expansions
 		WHERE notification = ? AND tenant = ?`, args(notification, t.tenant), func(r row) {
-		e.stage, e.place, e.total = r.int(0), r.int(1), r.int(2)
-		e.room, e.rev, e.subscribers = r.int(3), r.int(4), r.int(5)
-		broken = json.Unmarshal([]byte(r.text(6)), &e.users)
+		e.stage, e.place, e.total = r.Int(0), r.Int(1), r.Int(2)
+		e.room, e.rev, e.subscribers = r.Int(3), r.Int(4), r.Int(5)
+		broken = json.Unmarshal([]byte(r.Text(6)), &e.users)
 	})
 	if err == nil {
 		err = broken
@@ -92,7 +85,7 @@ func (t *tx) expansion(notification int64) (e expansion, err error) {
 // keepExpansion stores how far it is. Jobs of the last endpoints come after it: whether anybody waits for the
 // notification is seen at the end of the unit of work.
 func (t *tx) keepExpansion(e expansion, id domain.NotificationID) error {
-	if e.stage != stageDone {
+	if e.stage != sqlrows.StageDone {
 		return t.put("UPDATE expansions SET stage = ?, place = ?, total = ?, room = ? WHERE notification = ? AND tenant = ?",
 			e.stage, e.place, e.total, e.room, e.notification, t.tenant)
 	}
@@ -111,7 +104,7 @@ type reached struct {
 
 // nextTargets goes on by up to limit targets. A stage has come to its end when it has fewer than were asked for.
 func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
-	for left := int64(limit); left > 0 && e.stage != stageDone; {
+	for left := int64(limit); left > 0 && e.stage != sqlrows.StageDone; {
 		n, err := t.targetsOf(e, left, &next)
 		if err != nil {
 			return reached{}, err
@@ -128,9 +121,9 @@ func (t *tx) nextTargets(e *expansion, limit int) (next reached, err error) {
 // looked at: those who are targets by an earlier stage too are passed over, whether they still wait or not.
 func (t *tx) targetsOf(e *expansion, limit int64, next *reached) (n int64, err error) {
 	switch e.stage {
-	case stageUsers:
+	case sqlrows.StageUsers:
 		return t.namedTargets(e, limit, next)
-	case stageRoom:
+	case sqlrows.StageRoom:
 		return t.memberTargets(e, limit, next)
 	}
 	return t.subscriberTargets(e, limit, next)
@@ -161,7 +154,7 @@ func (t *tx) ensureUsers(ids []domain.UserID) (numbered []recipient, err error) 
 	}
 	err = t.conn.query("SELECT u.number, u.id FROM json_each(?) j CROSS JOIN users u ON u.tenant = ? AND u.id = j.value",
 		args(string(list), t.tenant), func(r row) error {
-			numbered = append(numbered, recipient{r.int(0), domain.UserID(r.text(1))})
+			numbered = append(numbered, recipient{r.Int(0), domain.UserID(r.Text(1))})
 			return nil
 		})
 	return numbered, err
@@ -187,14 +180,14 @@ func (t *tx) memberTargets(e *expansion, limit int64, next *reached) (n int64, e
 	if e.room == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
+	named := sqlrows.SetOf(e.users)
 	err = t.conn.query("SELECT m.user, u.id, "+wasMember+` FROM members m CROSS JOIN users u ON u.number = m.user
 		WHERE m.room = ?2 AND m.user > ?3 ORDER BY m.user LIMIT 0 + ?4`, args(e.rev, e.room, e.place, limit), func(r row) error {
 		n++
-		e.place = r.int(0)
-		user := domain.UserID(r.text(1))
-		if _, again := named[user]; r.int(2) != 0 && !again && !user.IsReserved() {
-			next.recipients = append(next.recipients, recipient{r.int(0), user})
+		e.place = r.Int(0)
+		user := domain.UserID(r.Text(1))
+		if _, again := named[user]; r.Int(2) != 0 && !again && !user.IsReserved() {
+			next.recipients = append(next.recipients, recipient{r.Int(0), user})
 		}
 		return nil
 	})
@@ -205,31 +198,23 @@ func (t *tx) subscriberTargets(e *expansion, limit int64, next *reached) (n int6
 	if e.subscribers == 0 {
 		return 0, nil
 	}
-	named := setOf(e.users)
-	err = t.conn.query("SELECT s.number, s.user, m.user IS NOT NULL AND "+wasMember+", "+subscriptionColumns+`
+	named := sqlrows.SetOf(e.users)
+	err = t.conn.query("SELECT s.number, s.user, m.user IS NOT NULL AND "+wasMember+", "+sqlrows.SubscriptionColumns+`
 		FROM notifications n CROSS JOIN subscriptions s INDEXED BY subscriptions_topic ON s.tenant = n.tenant AND s.topic = n.topic
 		LEFT JOIN users u ON u.number = s.user LEFT JOIN members m ON m.room = ?2 AND m.user = s.user
 		WHERE n.number = ?3 AND n.tenant = ?4 AND s.number > ?5 AND s.number <= ?6 ORDER BY s.number LIMIT 0 + ?7`,
 		args(e.rev, e.room, e.notification, t.tenant, e.place, e.subscribers, limit), func(r row) error {
 			n++
-			e.place = r.int(0)
-			s := scanSubscription(r[3:])
+			e.place = r.Int(0)
+			s := sqlrows.ScanSubscription(r[3:])
 			if s.Endpoint != "" {
 				next.endpoints = append(next.endpoints, s)
 				return nil
 			}
-			if _, again := named[s.User]; r.int(2) == 0 && !again {
-				next.recipients = append(next.recipients, recipient{r.int(1), s.User})
+			if _, again := named[s.User]; r.Int(2) == 0 && !again {
+				next.recipients = append(next.recipients, recipient{r.Int(1), s.User})
 			}
 			return nil
 		})
 	return n, err
-}
-
-func setOf(users []domain.UserID) map[domain.UserID]struct{} {
-	set := make(map[domain.UserID]struct{}, len(users))
-	for _, user := range users {
-		set[user] = struct{}{}
-	}
-	return set
 }

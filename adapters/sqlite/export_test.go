@@ -102,7 +102,7 @@ func (t *tx) plan(query string, parameters int) (plan []string, err error) {
 		values = append(values, nil)
 	}
 	err = t.conn.query("EXPLAIN QUERY PLAN "+query, values, func(r row) error {
-		plan = append(plan, r.text(3))
+		plan = append(plan, r.Text(3))
 		return nil
 	})
 	return plan, err
@@ -111,7 +111,7 @@ func (t *tx) plan(query string, parameters int) (plan []string, err error) {
 // Count runs a query for one number.
 func (s *Store) Count(ctx context.Context, query string) (n int64, err error) {
 	err = s.submit(ctx, operator, func(t *tx) error {
-		_, err := t.conn.first(query, nil, func(r row) { n = r.int(0) })
+		_, err := t.conn.first(query, nil, func(r row) { n = r.Int(0) })
 		return err
 	})
 	return n, err

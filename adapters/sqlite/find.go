@@ -6,12 +6,13 @@ import (
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
 func findTenant(c *conn, id domain.TenantID) (number int64, err error) {
 	found, err := c.first("SELECT number FROM tenants WHERE id = ? AND deleted IS NULL", args(string(id)),
-		func(r row) { number = r.int(0) })
+		func(r row) { number = r.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrTenantNotFound
 	}
@@ -30,18 +31,18 @@ func findRoom(c *conn, tenant int64, id domain.RoomID) (found *room, err error) 
 // findUser is 0 when the tenant has no such user.
 func findUser(c *conn, tenant int64, id domain.UserID) (number int64, err error) {
 	_, err = c.first("SELECT number FROM users WHERE tenant = ? AND id = ?", args(tenant, string(id)),
-		func(r row) { number = r.int(0) })
+		func(r row) { number = r.Int(0) })
 	return number, err
 }
 
 func findMember(c *conn, room, user int64, id domain.UserID) (member *domain.Member, err error) {
-	_, err = c.first("SELECT "+memberColumns+" FROM members m WHERE m.room = ? AND m.user = ?", args(room, user),
-		func(r row) { member = scanMember(r, id) })
+	_, err = c.first("SELECT "+sqlrows.MemberColumns+" FROM members m WHERE m.room = ? AND m.user = ?", args(room, user),
+		func(r row) { member = sqlrows.ScanMember(r, id) })
 	return member, err
 }
 
 func findName(c *conn, number int64) (id domain.UserID, err error) {
-	found, err := c.first("SELECT id FROM users WHERE number = ?", args(number), func(r row) { id = domain.UserID(r.text(0)) })
+	found, err := c.first("SELECT id FROM users WHERE number = ?", args(number), func(r row) { id = domain.UserID(r.Text(0)) })
 	if err == nil && !found {
 		err = fmt.Errorf("sqlite: a row names user %d, who does not exist", number)
 	}

@@ -3,22 +3,9 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
-
-// The numbers of handoff modes in the store.
-const (
-	handoffBot int64 = iota
-	handoffHuman
-)
-
-// scanHandoff reads a room's mode and the id of its assignee.
-func scanHandoff(mode int64, assignee string) domain.Handoff {
-	if mode == handoffHuman {
-		return domain.Handoff{Mode: domain.HandoffHuman, Assignee: domain.UserID(assignee)}
-	}
-	return domain.Handoff{Mode: domain.HandoffBot}
-}
 
 // SetHandoff implements ports.RoomWriter.
 func (t *tx) SetHandoff(id domain.RoomID, h domain.Handoff, at time.Time) (domain.Room, error) {
@@ -34,7 +21,7 @@ func (t *tx) SetHandoff(id domain.RoomID, h domain.Handoff, at time.Time) (domai
 		return domain.Room{}, err
 	}
 	r := t.change(found)
-	r.Handoff = scanHandoff(mode, string(h.Assignee))
+	r.Handoff = sqlrows.ScanHandoff(mode, string(h.Assignee))
 	rev, err := t.step(r, domain.EventHandoff, nil, at)
 	if err != nil {
 		return domain.Room{}, err
@@ -51,11 +38,11 @@ func (t *tx) SetHandoff(id domain.RoomID, h domain.Handoff, at time.Time) (domai
 // handoffValues are the columns of a handoff. Its assignee exists from then on.
 func (t *tx) handoffValues(h domain.Handoff) (mode int64, assignee any, err error) {
 	if !h.IsHuman() {
-		return handoffBot, nil, nil
+		return sqlrows.HandoffBot, nil, nil
 	}
 	if h.Assignee == "" {
-		return handoffHuman, nil, nil
+		return sqlrows.HandoffHuman, nil, nil
 	}
 	number, err := t.ensureUser(h.Assignee)
-	return handoffHuman, number, err
+	return sqlrows.HandoffHuman, number, err
 }

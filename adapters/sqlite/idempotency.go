@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -14,9 +15,9 @@ func (r *reader) Idempotency(user domain.UserID, key [32]byte, now time.Time) (*
 	var record *domain.IdempotencyRecord
 	_, err := r.conn.first(`SELECT request, status, resource FROM idempotency
 		WHERE tenant = ? AND user = ? AND key = ? AND created > ?`,
-		args(r.tenant, string(user), key[:], millis(now.Add(-domain.IdempotencyMemory))), func(row row) {
-			record = &domain.IdempotencyRecord{Status: int(row.int(1)), Resource: row.text(2)}
-			copy(record.Request[:], row.blob(0))
+		args(r.tenant, string(user), key[:], now.Add(-domain.IdempotencyMemory).UnixMilli()), func(row row) {
+			record = &domain.IdempotencyRecord{Status: int(row.Int(1)), Resource: row.Text(2)}
+			copy(record.Request[:], row.Blob(0))
 		})
 	return record, err
 }
@@ -28,11 +29,8 @@ func (t *tx) KeepIdempotency(key domain.Idempotency, status int, resource string
 	}
 	return t.put(`INSERT OR REPLACE INTO idempotency (tenant, user, key, request, status, resource, created)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		t.tenant, string(key.User), key.Key[:], key.Request[:], int64(status), resource, millis(now))
+		t.tenant, string(key.User), key.Key[:], key.Request[:], int64(status), resource, now.UnixMilli())
 }
-
-// maxSweep is how many rows one step of any purge removes, so that it never holds up a batch for long.
-const maxSweep = 500
 
 // sweep takes a step of removing what has expired and reports whether there may be more.
 func (t *tx) sweep(now time.Time) (more bool, err error) {
@@ -44,14 +42,10 @@ func (t *tx) sweep(now time.Time) (more bool, err error) {
 	return keys || devices, err
 }
 
-// sweepMargin is how much longer than promised an expired Idempotency-Key stays: a clock that runs ahead by less, and is
-// set right, takes no key away that is still good. Reads go by the promise.
-const sweepMargin = time.Hour
-
 // sweepIdempotency removes keys that expired an hour ago, and reports whether there may be more.
 func (t *tx) sweepIdempotency(now time.Time) (more bool, err error) {
 	n, err := t.remove(`DELETE FROM idempotency WHERE (tenant, user, key) IN
 		(SELECT tenant, user, key FROM idempotency WHERE created <= ? LIMIT 0 + ?)`,
-		millis(now.Add(-domain.IdempotencyMemory-sweepMargin)), int64(maxSweep))
-	return n == maxSweep, err
+		now.Add(-domain.IdempotencyMemory-sqlrows.SweepMargin).UnixMilli(), int64(sqlrows.MaxSweep))
+	return n == sqlrows.MaxSweep, err
 }

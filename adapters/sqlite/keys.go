@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -20,23 +21,11 @@ func keyTable(kind domain.KeyKind) (string, error) {
 	return "", fmt.Errorf("sqlite: unknown kind of key %d", kind)
 }
 
-const keyColumns = "k.id, t.id, k.name, k.created, k.last_used, k.revoked"
-
-// keyWidth is the number of keyColumns.
-const keyWidth = 6
-
-func scanKey(r row, kind domain.KeyKind) domain.Key {
-	return domain.Key{
-		ID: r.text(0), Kind: kind, Tenant: domain.TenantID(r.text(1)), Name: r.text(2), CreatedAt: fromMillis(r.int(3)),
-		LastUsed: r.time(4), RevokedAt: r.time(5),
-	}
-}
-
 // APIKey implements ports.Keys.
 func (s *Store) APIKey(ctx context.Context, hash [32]byte) (key domain.Key, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		found, err := c.first("SELECT "+keyColumns+` FROM api_keys k JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL
-			WHERE k.hash = ? AND k.revoked IS NULL`, args(hash[:]), func(r row) { key = scanKey(r, domain.APIKey) })
+		found, err := c.first("SELECT "+sqlrows.KeyColumns+` FROM api_keys k JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL
+			WHERE k.hash = ? AND k.revoked IS NULL`, args(hash[:]), func(r row) { key = sqlrows.ScanKey(r, domain.APIKey) })
 		if err == nil && !found {
 			err = domain.ErrKeyNotFound
 		}
@@ -48,9 +37,9 @@ func (s *Store) APIKey(ctx context.Context, hash [32]byte) (key domain.Key, err 
 // SigningKey implements ports.Keys.
 func (s *Store) SigningKey(ctx context.Context, kid string) (key domain.Key, secret domain.Sealed, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		found, err := c.first("SELECT "+keyColumns+`, k.secret FROM signing_keys k
+		found, err := c.first("SELECT "+sqlrows.KeyColumns+`, k.secret FROM signing_keys k
 			JOIN tenants t ON t.number = k.tenant AND t.deleted IS NULL WHERE k.id = ? AND k.revoked IS NULL`, args(kid),
-			func(r row) { key, secret = scanKey(r, domain.SigningKey), r.blob(keyWidth) })
+			func(r row) { key, secret = sqlrows.ScanKey(r, domain.SigningKey), r.Blob(sqlrows.KeyWidth) })
 		if err == nil && !found {
 			err = domain.ErrKeyNotFound
 		}
@@ -71,7 +60,7 @@ func (s *Store) AddKey(ctx context.Context, key ports.NewKey) error {
 		}
 		live := 0
 		_, err := t.conn.first("SELECT count(*) FROM "+table+" WHERE tenant = ? AND revoked IS NULL", args(t.tenant),
-			func(r row) { live = int(r.int(0)) })
+			func(r row) { live = int(r.Int(0)) })
 		if err != nil {
 			return err
 		}
@@ -86,7 +75,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	if key.Kind == domain.APIKey {
 		return t.put(`INSERT INTO api_keys (id, tenant, name, hash, created, last_used, revoked)
 			VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			key.ID, tenant, key.Name, key.Hash[:], millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+			key.ID, tenant, key.Name, key.Hash[:], key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 	}
 	secret := key.Secret
 	if secret == nil {
@@ -94,7 +83,7 @@ func (t *tx) insertKey(tenant int64, key ports.NewKey) error {
 	}
 	return t.put(`INSERT INTO signing_keys (id, tenant, name, secret, created, last_used, revoked)
 		VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		key.ID, tenant, key.Name, []byte(secret), millis(key.CreatedAt), timeOrNull(key.LastUsed), timeOrNull(key.RevokedAt))
+		key.ID, tenant, key.Name, []byte(secret), key.CreatedAt.UnixMilli(), sqlrows.TimeOrNull(key.LastUsed), sqlrows.TimeOrNull(key.RevokedAt))
 }
 
 // RevokeKey implements ports.KeyWriter.
@@ -108,7 +97,7 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 			return err
 		}
 		n, err := t.remove("UPDATE "+table+" SET revoked = ? WHERE id = ? AND tenant = ? AND revoked IS NULL",
-			millis(now), id, t.tenant)
+			now.UnixMilli(), id, t.tenant)
 		if err == nil && n == 0 {
 			err = domain.ErrKeyNotFound
 		}
@@ -117,8 +106,8 @@ func (s *Store) RevokeKey(ctx context.Context, tenant domain.TenantID, kind doma
 }
 
 // keysOf joins both kinds, in order of creation.
-const keysOf = "SELECT " + keyColumns + ", 1 FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
-	" UNION ALL SELECT " + keyColumns + ", 2 FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
+const keysOf = "SELECT " + sqlrows.KeyColumns + ", 1 FROM api_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
+	" UNION ALL SELECT " + sqlrows.KeyColumns + ", 2 FROM signing_keys k JOIN tenants t ON t.number = k.tenant WHERE k.tenant = ?1" +
 	" ORDER BY 4, 1"
 
 // KeysOf implements ports.KeyWriter.
@@ -129,7 +118,7 @@ func (s *Store) KeysOf(ctx context.Context, tenant domain.TenantID) (keys []doma
 			return err
 		}
 		return c.query(keysOf, args(number), func(r row) error {
-			keys = append(keys, scanKey(r, domain.KeyKind(r.int(keyWidth))))
+			keys = append(keys, sqlrows.ScanKey(r, domain.KeyKind(r.Int(sqlrows.KeyWidth))))
 			return nil
 		})
 	})
@@ -144,7 +133,7 @@ func (s *Store) TouchKeys(ctx context.Context, used map[string]time.Time) error 
 	return s.submit(ctx, operator, func(t *tx) error {
 		for id, at := range used {
 			for _, table := range []string{"api_keys", "signing_keys"} {
-				err := t.put("UPDATE "+table+" SET last_used = max(coalesce(last_used, 0), ?) WHERE id = ?", millis(at), id)
+				err := t.put("UPDATE "+table+" SET last_used = max(coalesce(last_used, 0), ?) WHERE id = ?", at.UnixMilli(), id)
 				if err != nil {
 					return err
 				}

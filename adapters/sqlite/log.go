@@ -31,7 +31,7 @@ func (r *reader) seqAt(room *room, rev int64) (int64, error) {
 	}
 	var changes int64
 	_, err := r.conn.first("SELECT n FROM room_changes WHERE room = ? AND rev <= ? ORDER BY rev DESC LIMIT 1",
-		args(room.number, rev), func(r row) { changes = r.int(0) })
+		args(room.number, rev), func(r row) { changes = r.Int(0) })
 	return rev - changes, err
 }
 
@@ -81,7 +81,7 @@ func (r *reader) messageEvents(room *room, q ports.EventQuery, told int64) ([]do
 
 // changesAfter joins the membership that a change of members (kinds 4 to 6) names, and leaves out changes of messages
 // (kinds 7 and 8) that lie above one seq and below another.
-const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColumns + ` FROM room_changes c
+const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + sqlrows.MemberColumns + ` FROM room_changes c
 	LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 	LEFT JOIN users u ON u.number = m.user
 	WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND (c.kind NOT IN (7, 8) OR c.target <= ? OR c.target >= ?)
@@ -91,9 +91,9 @@ const changesAfter = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColu
 func (r *reader) changeEvents(room *room, query string, values []driver.Value) ([]domain.Event, error) {
 	var changes []sqlrows.Change
 	err := r.conn.query(query, values, func(row row) error {
-		c := sqlrows.Change{Rev: row.int(0), Kind: row.int(1), Target: row.int(2), At: row.int(3)}
-		if !row.null(4) {
-			c.Member = scanMember(row[5:], domain.UserID(row.text(4)))
+		c := sqlrows.Change{Rev: row.Int(0), Kind: row.Int(1), Target: row.Int(2), At: row.Int(3)}
+		if !row.Null(4) {
+			c.Member = sqlrows.ScanMember(row[5:], domain.UserID(row.Text(4)))
 		}
 		changes = append(changes, c)
 		return nil

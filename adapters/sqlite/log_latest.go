@@ -14,7 +14,7 @@ const (
 		WHERE x.pos >> 36 = ?1 AND x.rev IS NOT NULL AND x.rev > ?2 AND x.rev <= ?3
 		AND (x.pos <= ?5 OR x.pos >= ?6)
 		ORDER BY x.rev LIMIT 0 + ?4`
-	latestOfOthers = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + memberColumns + `
+	latestOfOthers = "SELECT c.rev, c.kind, c.target, c.at, u.id, " + sqlrows.MemberColumns + `
 		FROM room_changes c INDEXED BY room_changes_others
 		LEFT JOIN members m ON m.room = c.room AND m.user = c.target AND c.kind BETWEEN 4 AND 6
 		LEFT JOIN users u ON u.number = m.user

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -72,7 +73,7 @@ func (t *tx) deliveredRev(r *room, mark domain.Mark) (rev int64, err error) {
 		return mark.DeliveredRev, nil
 	}
 	_, err = t.conn.first("SELECT first_rev FROM messages WHERE pos = ?", args(position(r.number, mark.DeliveredSeq)),
-		func(row row) { rev = row.int(0) })
+		func(row row) { rev = row.Int(0) })
 	return rev, err
 }
 
@@ -92,12 +93,12 @@ const standings = `SELECT d.seen, k.device, k.delivered_seq, k.delivered_rev FRO
 func (t *tx) standing(r *room, user int64, m domain.Member, device domain.DeviceID) (at standing, err error) {
 	none := true
 	err = t.conn.query(standings, args(string(device), r.number, user, t.tenant), func(row row) error {
-		at.known, at.seen = !row.null(0), row.time(0)
-		if row.null(1) {
+		at.known, at.seen = !row.Null(0), sqlrows.Time(row, 0)
+		if row.Null(1) {
 			return nil
 		}
-		mark := domain.Mark{DeliveredSeq: row.int(2), DeliveredRev: row.int(3)}
-		if domain.DeviceID(row.text(1)) == device {
+		mark := domain.Mark{DeliveredSeq: row.Int(2), DeliveredRev: row.Int(3)}
+		if domain.DeviceID(row.Text(1)) == device {
 			at.own = &mark
 		}
 		at.highest, none = at.highest.Raise(mark), false

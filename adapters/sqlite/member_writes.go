@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -24,8 +25,8 @@ func (t *tx) insertMember(r *room, m domain.Member, rev int64, i int) error {
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (room, user) DO UPDATE SET role = excluded.role,
 		state = excluded.state, joined_at = excluded.joined_at, place = excluded.place, joined_seq = excluded.joined_seq,
 		joined_rev = excluded.joined_rev, left_seq = 0, left_rev = 0, user_rev = excluded.user_rev, rev = excluded.rev`,
-		r.number, user, string(m.Role), int64(m.State), millis(m.JoinedAt), rev<<placeBits|int64(i),
-		m.JoinedSeq, m.JoinedRev, userRev, rev, botOrNull(m.User))
+		r.number, user, string(m.Role), int64(m.State), m.JoinedAt.UnixMilli(), rev<<placeBits|int64(i),
+		m.JoinedSeq, m.JoinedRev, userRev, rev, sqlrows.BotOrNull(m.User))
 	if err != nil {
 		return err
 	}

@@ -1,21 +1,12 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
-
-const memberColumns = "m.role, m.state, m.joined_at, m.joined_seq, m.joined_rev, m.left_seq, m.left_rev, m.read_seq"
-
-// memberWidth is the number of memberColumns.
-const memberWidth = 8
-
-func scanMember(r row, user domain.UserID) *domain.Member {
-	return &domain.Member{
-		User: user, Role: domain.Role(r.text(0)), State: domain.MemberState(r.int(1)), JoinedAt: fromMillis(r.int(2)),
-		JoinedSeq: r.int(3), JoinedRev: r.int(4), LeftSeq: r.int(5), LeftRev: r.int(6), ReadSeq: r.int(7),
-	}
-}
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // pageOfMembers passes over the members before the offset in the index alone.
-const pageOfMembers = "SELECT " + memberColumns + `, u.id FROM (SELECT m.room, m.user FROM members m
+const pageOfMembers = "SELECT " + sqlrows.MemberColumns + `, u.id FROM (SELECT m.room, m.user FROM members m
 		WHERE m.room = ? AND m.state = 1 ORDER BY m.joined_at, m.place LIMIT 0 + ? OFFSET ?) p
 	CROSS JOIN members m ON m.room = p.room AND m.user = p.user CROSS JOIN users u ON u.number = m.user
 	ORDER BY m.joined_at, m.place`
@@ -32,7 +23,7 @@ func (r *reader) Members(id domain.RoomID, offset, limit int) ([]domain.Member, 
 	var members []domain.Member
 	values := args(room.number, int64(limit), int64(max(offset, 0)))
 	err = r.conn.query(pageOfMembers, values, func(row row) error {
-		members = append(members, *scanMember(row, domain.UserID(row.text(memberWidth))))
+		members = append(members, *sqlrows.ScanMember(row, domain.UserID(row.Text(sqlrows.MemberWidth))))
 		return nil
 	})
 	return members, err

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -41,7 +42,7 @@ func (t *tx) changeMessage(m domain.Message, kind domain.EventKind, at time.Time
 	w := t.w
 	w.body = domain.EncodeBody(w.body[:0], stored.Content, stored.Meta)
 	err = t.put("UPDATE messages SET rev = ?, body = ?, edited = ?, deleted = ? WHERE pos = ?",
-		stored.Rev, w.body, timeOrNull(stored.EditedAt), timeOrNull(stored.DeletedAt), position(r.number, stored.Seq))
+		stored.Rev, w.body, sqlrows.TimeOrNull(stored.EditedAt), sqlrows.TimeOrNull(stored.DeletedAt), position(r.number, stored.Seq))
 	if err != nil {
 		return domain.Message{}, err
 	}

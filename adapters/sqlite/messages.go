@@ -36,8 +36,8 @@ const messageWidth = 8
 type numbers struct{ room, sender int64 }
 
 func scanMessage(r row, m *domain.Message) (numbers, error) {
-	pos, raw := r.int(0), r.text(4)
-	kind, ok := sqlrows.SenderType(r.int(1) & 3)
+	pos, raw := r.Int(0), r.Text(4)
+	kind, ok := sqlrows.SenderType(r.Int(1) & 3)
 	if !ok || len(raw) < len(m.ID) {
 		return numbers{}, errors.New("sqlite: a message has no sender type or no id")
 	}
@@ -46,15 +46,15 @@ func scanMessage(r row, m *domain.Message) (numbers, error) {
 		return numbers{}, err
 	}
 	*m = domain.Message{
-		SenderType: kind, Seq: pos & maxSeq, FirstRev: r.int(2), Rev: r.int(2), ClientID: r.text(5),
-		Content: content, Meta: meta, CreatedAt: fromMillis(r.int(3)),
+		SenderType: kind, Seq: pos & maxSeq, FirstRev: r.Int(2), Rev: r.Int(2), ClientID: r.Text(5),
+		Content: content, Meta: meta, CreatedAt: sqlrows.FromMillis(r.Int(3)),
 	}
 	copy(m.ID[:], raw)
-	copy(m.ReplyTo[:], r.blob(6))
-	if !r.null(7) {
-		err = scanChanged(r.text(7), m)
+	copy(m.ReplyTo[:], r.Blob(6))
+	if !r.Null(7) {
+		err = scanChanged(r.Text(7), m)
 	}
-	return numbers{pos >> seqBits, r.int(1) >> 2}, err
+	return numbers{pos >> seqBits, r.Int(1) >> 2}, err
 }
 
 // scanChanged reads what a change has left: the position of the latest, and the times of an edit and of the deletion.
@@ -73,7 +73,7 @@ func parseMillis(s string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	ms, err := strconv.ParseInt(s, 10, 64)
-	return fromMillis(ms), err
+	return sqlrows.FromMillis(ms), err
 }
 
 // messages runs a query for messageColumns and names the senders. rows are the numbers beside each message.

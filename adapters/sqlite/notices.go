@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -20,8 +21,8 @@ func (r *reader) Notices(user domain.UserID, after int64, limit int) (notices []
 		CROSS JOIN notifications n ON n.number = x.notification AND +n.tenant = ?
 		WHERE x.user = ? AND x.place > ? ORDER BY x.place LIMIT 0 + ?`,
 		args(r.tenant, number, after, int64(limit)), func(row row) error {
-			of, err := scanNotification(row[2:], domain.NotificationID(row.blob(1)))
-			notices = append(notices, domain.Notice{Notification: of, Place: row.int(0)})
+			of, err := sqlrows.ScanNotification(row[2:], domain.NotificationID(row.Blob(1)))
+			notices = append(notices, domain.Notice{Notification: of, Place: row.Int(0)})
 			return err
 		})
 	return notices, err
@@ -33,7 +34,7 @@ func (r *reader) LastNotice() (place int64, err error) {
 	if err := r.source.ready(); err != nil {
 		return 0, err
 	}
-	_, err = r.conn.first("SELECT last FROM notice_places WHERE tenant = ?", args(r.tenant), func(row row) { place = row.int(0) })
+	_, err = r.conn.first("SELECT last FROM notice_places WHERE tenant = ?", args(r.tenant), func(row row) { place = row.Int(0) })
 	return place, err
 }
 
@@ -123,7 +124,7 @@ func (t *tx) insertNotices(notification, place int64, to []recipient) (users []d
 	err = t.returning(`INSERT INTO notices (notification, user, place) SELECT ?, value, ? FROM json_each(?) WHERE true
 		ON CONFLICT (notification, user) DO NOTHING RETURNING user`,
 		args(notification, place, string(list)), func(r row) error {
-			id, ok := names[r.int(0)]
+			id, ok := names[r.Int(0)]
 			if !ok {
 				return errors.New("sqlite: a notice of nobody")
 			}

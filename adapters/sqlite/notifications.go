@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -29,8 +30,8 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 	var broken error
 	found, err := r.conn.first("SELECT number, total, topic, created, body FROM notifications WHERE tenant = ? AND id = ?",
 		args(r.tenant, id[:]), func(row row) {
-			n.number, n.total = row.int(0), row.int(1)
-			n.Notification, broken = scanNotification(row[2:], id)
+			n.number, n.total = row.Int(0), row.Int(1)
+			n.Notification, broken = sqlrows.ScanNotification(row[2:], id)
 		})
 	switch {
 	case err != nil:
@@ -39,15 +40,6 @@ func (r *reader) notification(id domain.NotificationID) (n notification, err err
 		return notification{}, domain.ErrNoNotification
 	}
 	return n, broken
-}
-
-// scanNotification reads topic, created and body.
-func scanNotification(r row, id domain.NotificationID) (n domain.Notification, err error) {
-	n = domain.Notification{ID: id, Topic: r.text(0), CreatedAt: fromMillis(r.int(1))}
-	if !r.null(2) {
-		_, n.Payload, err = domain.DecodeBody(r.blob(2))
-	}
-	return n, err
 }
 
 // KnownNotifications implements ports.NotificationReader.
@@ -70,7 +62,7 @@ func (r *reader) KnownNotifications(ids []domain.NotificationID) (known []domain
 // numberOf is a notification's number; domain.ErrNoNotification.
 func (r *reader) numberOf(id domain.NotificationID) (number int64, err error) {
 	found, err := r.conn.first("SELECT number FROM notifications WHERE tenant = ? AND id = ?", args(r.tenant, id[:]),
-		func(row row) { number = row.int(0) })
+		func(row row) { number = row.Int(0) })
 	if err == nil && !found {
 		err = domain.ErrNoNotification
 	}
@@ -83,7 +75,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 	if err := t.ready(); err != nil {
 		return err
 	}
-	e := expansion{stage: stageUsers}
+	e := expansion{stage: sqlrows.StageUsers}
 	var err error
 	if e.room, e.rev, err = t.audience(targets.Room); err != nil {
 		return err
@@ -98,7 +90,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 		return err
 	}
 	result, err := t.write("INSERT INTO notifications (tenant, id, topic, created, total, body) VALUES (?, ?, ?, ?, 0, ?)",
-		t.tenant, n.ID[:], n.Topic, millis(n.CreatedAt), domain.EncodeBody(nil, "", n.Payload))
+		t.tenant, n.ID[:], n.Topic, n.CreatedAt.UnixMilli(), domain.EncodeBody(nil, "", n.Payload))
 	if err != nil {
 		return err
 	}
@@ -107,7 +99,7 @@ func (t *tx) AddNotification(n domain.Notification, targets domain.Targets) erro
 	}
 	return t.put(`INSERT INTO expansions (notification, tenant, created, stage, place, total, room, rev, subscribers, users)
 		VALUES (?, ?, ?, ?, 0, 0, ?, ?, ?, ?)`,
-		e.notification, t.tenant, millis(n.CreatedAt), e.stage, e.room, e.rev, e.subscribers, string(users))
+		e.notification, t.tenant, n.CreatedAt.UnixMilli(), e.stage, e.room, e.rev, e.subscribers, string(users))
 }
 
 // held is what keeps a notification's payload: targets that are to be dealt with, recipients, calls and dead letters.
@@ -131,9 +123,9 @@ func (s *Store) Unexpanded(ctx context.Context, before time.Time, limit int) (le
 	err = s.read(ctx, func(c *conn) error {
 		return c.query(`SELECT t.id, n.id FROM expansions e CROSS JOIN notifications n ON n.number = e.notification
 			CROSS JOIN tenants t ON t.number = e.tenant AND t.deleted IS NULL
-			WHERE e.created < ? ORDER BY e.created, e.notification LIMIT 0 + ?`, args(millis(before), int64(limit)), func(r row) error {
-			of := ports.TenantNotification{Tenant: domain.TenantID(r.text(0))}
-			copy(of.ID[:], r.blob(1))
+			WHERE e.created < ? ORDER BY e.created, e.notification LIMIT 0 + ?`, args(before.UnixMilli(), int64(limit)), func(r row) error {
+			of := ports.TenantNotification{Tenant: domain.TenantID(r.Text(0))}
+			copy(of.ID[:], r.Blob(1))
 			left = append(left, of)
 			return nil
 		})

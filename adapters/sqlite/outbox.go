@@ -4,8 +4,8 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
-	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -13,7 +13,7 @@ import (
 // openOutbox finds out where the store's time was, and ends the leases of a process that is no more.
 func openOutbox(db *conn, cfg Config) (steady, error) {
 	var last int64
-	if _, err := db.first("SELECT now FROM outbox_state WHERE one = 1", nil, func(r row) { last = r.int(0) }); err != nil {
+	if _, err := db.first("SELECT now FROM outbox_state WHERE one = 1", nil, func(r row) { last = r.Int(0) }); err != nil {
 		return steady{}, err
 	}
 	err := db.run("UPDATE outbox INDEXED BY outbox_held SET ready = due, fence = NULL WHERE fence IS NOT NULL")
@@ -21,7 +21,7 @@ func openOutbox(db *conn, cfg Config) (steady, error) {
 }
 
 const (
-	insertJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + jobColumns + `)
+	insertJob = "INSERT INTO outbox (tenant, id, attempts, ready, " + sqlrows.JobColumns + `)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO `
 	addJob = insertJob + "NOTHING"
 )
@@ -33,7 +33,7 @@ func (t *tx) Enqueue(job domain.Job) error {
 	}
 	t.w.clockwork.used = true
 	ahead := t.w.store.steady.ahead()
-	values := append(args(t.tenant, job.ID[:], int64(job.Attempts), millis(job.Due)+ahead), jobValues(job, ahead)...)
+	values := append(args(t.tenant, job.ID[:], int64(job.Attempts), job.Due.UnixMilli()+ahead), jobValues(job, ahead)...)
 	query := addJob
 	if job.Lane == domain.LaneBot {
 		query = runJob
@@ -51,7 +51,7 @@ func (r *reader) WaitingJobs(lane domain.Lane, limit int) (waiting int, err erro
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT count(*) FROM (SELECT 1 FROM outbox WHERE lane = ? AND tenant = ? LIMIT 0 + ?)",
-		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.int(0)) })
+		args(string(lane), r.tenant, int64(limit)), func(row row) { waiting = int(row.Int(0)) })
 	return waiting, err
 }
 
@@ -119,10 +119,10 @@ func (t *tx) end(s ports.Settlement) (n int64, err error) {
 	}
 	t.w.clockwork.used = true
 	ahead := t.w.store.steady.ahead()
-	due := millis(s.Again.Due) + ahead
+	due := s.Again.Due.UnixMilli() + ahead
 	return t.remove(`UPDATE outbox SET step = ?, after = ?, through = ?, attempts = ?, last_attempt = ?, last_error = ?,
 		due = ?, ready = ?, fence = NULL WHERE tenant = ? AND id = ? AND fence = ?`,
-		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), aheadOrNull(s.Again.LastAttemptAt, ahead),
+		int64(s.Again.Step), s.Again.From, s.Again.Through, int64(s.Again.Attempts), sqlrows.AheadOrNull(s.Again.LastAttemptAt, ahead),
 		s.Again.LastError, due, due, t.tenant, s.ID[:], s.Fence)
 }
 
@@ -160,7 +160,7 @@ func (s *Store) OutboxStats(ctx context.Context) (map[domain.Lane]ports.OutboxSt
 }
 
 func findLane(c *conn, after string) (lane string, found bool, err error) {
-	_, err = c.first(nextLane, args(after), func(r row) { lane, found = r.text(0), !r.null(0) })
+	_, err = c.first(nextLane, args(after), func(r row) { lane, found = r.Text(0), !r.Null(0) })
 	return lane, found, err
 }
 
@@ -169,65 +169,18 @@ func (s *Store) laneStats(c *conn, lane string) (stats ports.OutboxStats, err er
 	err = c.query(tenantsOf+` SELECT (SELECT count(*) FROM outbox WHERE lane = ?1 AND tenant = t.number),
 		(SELECT min(ready) FROM outbox WHERE lane = ?1 AND tenant = t.number)
 		FROM turn CROSS JOIN tenants t ON t.number = turn.tenant AND t.deleted IS NULL`, args(lane), func(r row) error {
-		stats.Waiting += r.int(0)
-		stats.Oldest = max(stats.Oldest, duration(now-r.int(1)))
+		stats.Waiting += r.Int(0)
+		stats.Oldest = max(stats.Oldest, duration(now-r.Int(1)))
 		return nil
 	})
 	return stats, err
 }
 
-// jobColumns are those that the outbox and dead letters have in common, jobWidth is their number.
-const (
-	jobColumns = "event, lane, room, message, notification, subscription, created, due, step, after, through, last_attempt, last_error, once, bot"
-	jobWidth   = 15
-	jobCreated = 6 // of them
-)
-
-// jobValues are those of jobColumns; ahead is how far the times of the row are before the time of day.
+// jobValues are those of sqlrows.JobColumns; ahead is how far the times of the row are before the time of day.
 func jobValues(j domain.Job, ahead int64) []driver.Value {
 	return args(
-		j.Event[:], string(j.Lane), idOrNull(j.Room), idOrNull(j.Message), idOrNull(j.Notification), idOrNull(j.Subscription),
-		millis(j.CreatedAt)+ahead, millis(j.Due)+ahead, int64(j.Step), j.From, j.Through, aheadOrNull(j.LastAttemptAt, ahead),
-		j.LastError, boolNumber(j.Once), idOrNull(j.Bot),
+		j.Event[:], string(j.Lane), sqlrows.IDOrNull(j.Room), sqlrows.IDOrNull(j.Message), sqlrows.IDOrNull(j.Notification), sqlrows.IDOrNull(j.Subscription),
+		j.CreatedAt.UnixMilli()+ahead, j.Due.UnixMilli()+ahead, int64(j.Step), j.From, j.Through, sqlrows.AheadOrNull(j.LastAttemptAt, ahead),
+		j.LastError, sqlrows.BoolNumber(j.Once), sqlrows.IDOrNull(j.Bot),
 	)
-}
-
-// scanJob reads jobColumns.
-func scanJob(r row, ahead int64) domain.Job {
-	j := domain.Job{
-		Lane: domain.Lane(r.text(1)), CreatedAt: fromMillis(r.int(jobCreated) - ahead), Due: fromMillis(r.int(7) - ahead),
-		Step: int(r.int(8)), From: r.text(9), Through: r.text(10), LastError: r.text(12), Once: r.int(13) != 0,
-	}
-	copy(j.Event[:], r.blob(0))
-	copy(j.Room[:], r.blob(2))
-	copy(j.Message[:], r.blob(3))
-	copy(j.Notification[:], r.blob(4))
-	copy(j.Subscription[:], r.blob(5))
-	copy(j.Bot[:], r.blob(14))
-	if !r.null(11) {
-		j.LastAttemptAt = fromMillis(r.int(11) - ahead)
-	}
-	return j
-}
-
-// idOrNull is for ids that a row may be without.
-func idOrNull[ID ~[16]byte](id ID) any {
-	if id == (ID{}) {
-		return nil
-	}
-	return id[:]
-}
-
-func aheadOrNull(t time.Time, ahead int64) any {
-	if t.IsZero() {
-		return nil
-	}
-	return millis(t) + ahead
-}
-
-func boolNumber(b bool) int64 {
-	if b {
-		return 1
-	}
-	return 0
 }

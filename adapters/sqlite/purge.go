@@ -4,12 +4,14 @@ import (
 	"context"
 	"database/sql/driver"
 	"time"
+
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 )
 
 // Purge implements ports.Purger.
 func (s *Store) Purge(ctx context.Context) (more bool, err error) {
 	err = s.submit(ctx, operator, func(t *tx) error {
-		p := purge{t: t, left: maxSweep, now: s.cfg.Clock.Now()}
+		p := purge{t: t, left: sqlrows.MaxSweep, now: s.cfg.Clock.Now()}
 		for p.left > 0 {
 			found, err := p.next()
 			if err != nil || !found {
@@ -45,7 +47,7 @@ func (p *purge) next() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= ? ORDER BY purged LIMIT 1", unseenSince(p.now))
+	tombstone, found, err := p.one("SELECT number FROM rooms WHERE purged <= ? ORDER BY purged LIMIT 1", sqlrows.UnseenSince(p.now))
 	if err == nil && found {
 		return true, p.tombstone(tombstone)
 	}
@@ -59,7 +61,7 @@ func (p *purge) next() (bool, error) {
 }
 
 func (p *purge) one(query string, values ...driver.Value) (number int64, found bool, err error) {
-	found, err = p.t.conn.first(query, values, func(r row) { number = r.int(0) })
+	found, err = p.t.conn.first(query, values, func(r row) { number = r.Int(0) })
 	return number, found, err
 }
 
@@ -149,7 +151,7 @@ func (p *purge) messages(room int64) error {
 	err := p.t.conn.query("SELECT length(body) FROM messages WHERE pos BETWEEN ? AND ? ORDER BY pos LIMIT 0 + ?",
 		args(position(room, 0), position(room, maxSeq), max(p.left, 0)), func(r row) error {
 			if pages < p.left {
-				rows, pages = rows+1, pages+1+r.int(0)/pageSize
+				rows, pages = rows+1, pages+1+r.Int(0)/pageSize
 			}
 			return nil
 		})

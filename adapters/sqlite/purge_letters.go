@@ -1,23 +1,23 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
-
-// forLetter is what a dead letter takes of the allowance: its row, the tenant's, and the notification that it held.
-const forLetter = 3
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // oldLetter removes the dead letter that was given up first when it is older than they are kept.
 func (p *purge) oldLetter() (bool, error) {
 	var number int64
 	var of domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, notification FROM dead_letters WHERE at <= ? ORDER BY at LIMIT 1",
-		args(millis(p.now.Add(-domain.DeadLetterMemory))), func(r row) {
-			number, p.t.tenant = r.int(0), r.int(1)
-			copy(of[:], r.blob(2))
+		args(p.now.Add(-domain.DeadLetterMemory).UnixMilli()), func(r row) {
+			number, p.t.tenant = r.Int(0), r.Int(1)
+			copy(of[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err
 	}
-	if p.left -= forLetter; p.left < 0 {
+	if p.left -= sqlrows.ForLetter; p.left < 0 {
 		return true, nil // the next step begins with it
 	}
 	return true, p.t.removeLetter(number, of)

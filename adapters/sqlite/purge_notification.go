@@ -8,7 +8,7 @@ import (
 
 // oldNotification removes the oldest notification when it is older than it is held.
 func (p *purge) oldNotification() (bool, error) {
-	return p.notificationBy("created <= ? ORDER BY created", millis(p.now.Add(-domain.NotificationMemory)))
+	return p.notificationBy("created <= ? ORDER BY created", p.now.Add(-domain.NotificationMemory).UnixMilli())
 }
 
 // notificationBy removes, as far as the allowance goes, the first notification of a condition and an order, with what
@@ -18,8 +18,8 @@ func (p *purge) notificationBy(where string, values ...driver.Value) (bool, erro
 	var id domain.NotificationID
 	found, err := p.t.conn.first("SELECT number, tenant, id, length(body) FROM notifications WHERE "+where+" LIMIT 1", values,
 		func(r row) {
-			number, tenant, size = r.int(0), r.int(1), r.int(3)
-			copy(id[:], r.blob(2))
+			number, tenant, size = r.Int(0), r.Int(1), r.Int(3)
+			copy(id[:], r.Blob(2))
 		})
 	if err != nil || !found {
 		return false, err

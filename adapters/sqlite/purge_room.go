@@ -1,6 +1,9 @@
 package sqlite
 
-import "github.com/chatapi/chatapi/domain"
+import (
+	"github.com/chatapi/chatapi/adapters/sqlrows"
+	"github.com/chatapi/chatapi/domain"
+)
 
 // removedRoom is a room that was removed and still holds what is to be purged.
 type removedRoom struct {
@@ -14,8 +17,8 @@ type removedRoom struct {
 func (p *purge) removed() (r removedRoom, found bool, err error) {
 	found, err = p.t.conn.first(`SELECT number, last_seq, last_rev, purge_user, tenant, id FROM rooms
 		WHERE deleted IS NOT NULL AND purged IS NULL ORDER BY deleted LIMIT 1`, nil, func(row row) {
-		r = removedRoom{number: row.int(0), lastSeq: row.int(1), lastRev: row.int(2), user: row.int(3), tenant: row.int(4)}
-		copy(r.id[:], row.blob(5))
+		r = removedRoom{number: row.Int(0), lastSeq: row.Int(1), lastRev: row.Int(2), user: row.Int(3), tenant: row.Int(4)}
+		copy(r.id[:], row.Blob(5))
 	})
 	return r, found, err
 }
@@ -42,30 +45,23 @@ func (p *purge) contents(r removedRoom) error {
 	if err := p.log(r.number); err != nil || p.left <= 0 {
 		return err
 	}
-	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", millis(p.now), r.number)
+	return p.spend("UPDATE rooms SET purged = ? WHERE number = ?", p.now.UnixMilli(), r.number)
 }
-
-// maxLeavers is how many memberships are ended together. A run is begun only when the allowance does for all of it:
-// two rows of each, and the room's.
-const (
-	maxLeavers = maxSweep / 4
-	forLeavers = 2*maxLeavers + 1
-)
 
 // lastOfNext is the user that ends the next run of memberships.
 func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
 	return p.one("SELECT max(user) FROM (SELECT user FROM members WHERE room = ? AND user > ? ORDER BY user LIMIT 0 + ?) HAVING count(*) > 0",
-		r.number, r.user, int64(maxLeavers))
+		r.number, r.user, int64(sqlrows.MaxLeavers))
 }
 
 // memberships removes the marks of a run of memberships and makes those that stand end where the room did; done is
 // false when the allowance did not do for that.
 func (p *purge) memberships(r removedRoom, last int64) (done bool, err error) {
-	if p.left <= forLeavers {
+	if p.left <= sqlrows.ForLeavers {
 		p.left = 0 // the next step begins with this run
 		return false, nil
 	}
-	forMarks := p.left - forLeavers
+	forMarks := p.left - sqlrows.ForLeavers
 	n, err := p.t.remove(`DELETE FROM marks WHERE (user, room, device) IN (SELECT k.user, k.room, k.device
 		FROM members m CROSS JOIN marks k ON k.user = m.user AND k.room = m.room
 		WHERE m.room = ? AND m.user > ? AND m.user <= ? LIMIT 0 + ?)`, r.number, r.user, last, forMarks)
@@ -103,8 +99,8 @@ func (p *purge) tombstone(room int64) error {
 	var tenant int64
 	var id domain.RoomID
 	_, err := p.t.conn.first("SELECT tenant, id FROM rooms WHERE number = ?", args(room), func(r row) {
-		tenant = r.int(0)
-		copy(id[:], r.blob(1))
+		tenant = r.Int(0)
+		copy(id[:], r.Blob(1))
 	})
 	if err != nil {
 		return err

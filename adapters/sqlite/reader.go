@@ -77,13 +77,13 @@ func (v *view) access(id domain.RoomID, user domain.UserID) (*room, *domain.Memb
 	}
 	var found *room
 	var member *domain.Member
-	_, err := v.conn.first(`SELECT `+roomColumns+`, `+memberColumns+` FROM rooms r
+	_, err := v.conn.first(`SELECT `+roomColumns+`, `+sqlrows.MemberColumns+` FROM rooms r
 		LEFT JOIN users u ON u.tenant = r.tenant AND u.id = ?3
 		LEFT JOIN members m ON m.room = r.number AND m.user = u.number
 		WHERE r.id = ?1 AND r.tenant = ?2 AND r.deleted IS NULL`, args(id[:], v.tenant, string(user)), func(r row) {
 		found = scanRoom(r)
-		if !r.null(roomWidth) {
-			member = scanMember(r[roomWidth:], user)
+		if !r.Null(roomWidth) {
+			member = sqlrows.ScanMember(r[roomWidth:], user)
 		}
 	})
 	if err != nil {

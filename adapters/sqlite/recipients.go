@@ -40,9 +40,9 @@ func (r *reader) Recipients(id domain.RoomID, m domain.Message, after, upTo stri
 		return nil, "", nil
 	}
 	err = r.conn.query(membershipsAfter, args(room.number, from, m.Seq, last, int64(limit)), func(row row) error {
-		through = strconv.FormatInt(row.int(0), 10)
-		user := domain.UserID(row.text(1))
-		if row.int(2) != 0 && user != m.Sender && !user.IsReserved() {
+		through = strconv.FormatInt(row.Int(0), 10)
+		user := domain.UserID(row.Text(1))
+		if row.Int(2) != 0 && user != m.Sender && !user.IsReserved() {
 			users = append(users, user)
 		}
 		return nil

@@ -61,12 +61,12 @@ func (t *tx) checkKey(key string) error {
 func (t *tx) insertRoom(draft domain.Room) (*room, error) {
 	draft.LastSeq, draft.LastRev = 0, 0
 	draft.FirstSeq = max(draft.FirstSeq, 1)
-	draft.Handoff = scanHandoff(handoffBot, "")
-	made := &room{Room: draft, tenant: t.tenant, active: millis(draft.CreatedAt), dirty: true}
+	draft.Handoff = sqlrows.ScanHandoff(sqlrows.HandoffBot, "")
+	made := &room{Room: draft, tenant: t.tenant, active: draft.CreatedAt.UnixMilli(), dirty: true}
 	result, err := t.write(`INSERT INTO rooms (id, tenant, type, first_seq, last_seq, last_rev, changes, active, created,
 		unique_key, name, metadata, members) VALUES (?, ?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?)`,
-		draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active, millis(draft.CreatedAt),
-		textOrNull(draft.UniqueKey), pointerOrNull(draft.Name), blobOrNull(draft.Metadata), draft.Members)
+		draft.ID[:], t.tenant, string(draft.Type), draft.FirstSeq, made.active, draft.CreatedAt.UnixMilli(),
+		sqlrows.TextOrNull(draft.UniqueKey), sqlrows.PointerOrNull(draft.Name), sqlrows.BlobOrNull(draft.Metadata), draft.Members)
 	if isCheck(err) { // the table's only CHECK: the numbers of rooms are used up
 		t.w.log.Error("no room can be made any more", "error", err)
 		return nil, domain.ErrUnavailable
@@ -97,7 +97,7 @@ func (t *tx) UpdateRoom(to domain.Room, at time.Time) (domain.Room, error) {
 		return domain.Room{}, err
 	}
 	err = t.put("UPDATE rooms SET name = ?, metadata = ? WHERE number = ? AND tenant = ?",
-		pointerOrNull(r.Name), blobOrNull(r.Metadata), r.number, r.tenant)
+		sqlrows.PointerOrNull(r.Name), sqlrows.BlobOrNull(r.Metadata), r.number, r.tenant)
 	if err != nil {
 		return domain.Room{}, err
 	}
@@ -124,7 +124,7 @@ func (t *tx) RemoveRoom(id domain.RoomID, at time.Time) error {
 	last.UniqueKey, last.Name, last.Metadata, last.Members, last.Handoff = "", nil, nil, 0, domain.Handoff{}
 	err = t.put(`UPDATE rooms SET deleted = ?, unique_key = NULL, name = NULL, metadata = NULL, members = 0, bots = 0, assignee = NULL,
 		last_seq = ?, last_rev = ?, changes = ?, active = ? WHERE number = ? AND tenant = ?`,
-		millis(at), last.LastSeq, last.LastRev, last.changes, last.active, last.number, last.tenant)
+		at.UnixMilli(), last.LastSeq, last.LastRev, last.changes, last.active, last.number, last.tenant)
 	if err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (t *tx) step(r *room, kind domain.EventKind, target any, at time.Time) (rev
 	r.LastRev++
 	r.changes++
 	return r.LastRev, t.put("INSERT INTO room_changes (room, rev, n, seq_then, kind, target, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-		r.number, r.LastRev, r.changes, r.LastSeq, number, target, millis(at))
+		r.number, r.LastRev, r.changes, r.LastSeq, number, target, at.UnixMilli())
 }
 
 // ensureUser is the number of a user, who exists from first sight.
@@ -173,6 +173,6 @@ func (t *tx) raiseUserRev(user int64) (rev int64, err error) {
 // userRev is how many changes of the user's memberships there were.
 func (t *tx) userRev(user int64) (rev int64, err error) {
 	_, err = t.conn.first("SELECT user_rev FROM users WHERE number = ? AND tenant = ?", args(user, t.tenant),
-		func(r row) { rev = r.int(0) })
+		func(r row) { rev = r.Int(0) })
 	return rev, err
 }

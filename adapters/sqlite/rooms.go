@@ -48,7 +48,7 @@ func (r *reader) RoomByKey(key string) (domain.Room, error) {
 
 func (r *reader) idByKey(key string) (id domain.RoomID, found bool, err error) {
 	found, err = r.conn.first("SELECT id FROM rooms WHERE tenant = ? AND unique_key = ? AND deleted IS NULL",
-		args(r.tenant, key), func(r row) { copy(id[:], r.blob(0)) })
+		args(r.tenant, key), func(r row) { copy(id[:], r.Blob(0)) })
 	return id, found, err
 }
 
@@ -88,12 +88,12 @@ func (r *reader) RoomsByKey(q ports.KeyQuery) (out []domain.RoomSummary, total i
 	if err := r.prepareList(); err != nil {
 		return nil, 0, err
 	}
-	last := len(q.Prefix) - 1
-	if last < 0 {
+	from, to, some := q.Stretch()
+	if !some {
 		return nil, 0, nil
 	}
-	stretch := args(r.tenant, q.Prefix, q.Prefix[:last]+string(rune(q.Prefix[last]+1)))
-	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
+	stretch := args(r.tenant, from, to)
+	if _, err := r.conn.first(countKeys, stretch, func(row row) { total = int(row.Int(0)) }); err != nil || total <= q.Offset || q.Limit <= 0 {
 		return nil, total, err
 	}
 	query := listKeys
@@ -131,10 +131,10 @@ func (r *reader) Rooms(q domain.RoomQuery) ([]domain.RoomSummary, error) {
 		found := scanRoom(row)
 		rooms = append(rooms, found)
 		reads = append(reads, sqlrows.Reading{
-			MemberKey: sqlrows.MemberKey{Room: found.number, User: row.int(roomWidth + 2)}, Base: row.int(roomWidth + 1),
+			MemberKey: sqlrows.MemberKey{Room: found.number, User: row.Int(roomWidth + 2)}, Base: row.Int(roomWidth + 1),
 			LastSeq: found.LastSeq, LastRev: found.LastRev,
 		})
-		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.int(roomWidth)})
+		out = append(out, domain.RoomSummary{Room: found.Room, LastAck: row.Int(roomWidth)})
 		return nil
 	})
 	if err != nil || q.Open {
@@ -175,7 +175,7 @@ func (r *reader) roomsQuery(q domain.RoomQuery) (string, []driver.Value, error) 
 		query, values := paged(roomsOpen, args(r.tenant, user), q)
 		return query, values, nil
 	}
-	numbers, values := paged(roomsOf, args(deviceOrNull(q.Device), r.tenant, user), q)
+	numbers, values := paged(roomsOf, args(sqlrows.DeviceOrNull(q.Device), r.tenant, user), q)
 	return fmt.Sprintf(pageOfRooms, numbers), append(values, user), nil
 }
 
@@ -190,14 +190,6 @@ func paged(query string, values []driver.Value, q domain.RoomQuery) (string, []d
 		query += noChats
 	}
 	return query + roomsOrder, append(values, int64(q.Limit), int64(max(q.Offset, 0)))
-}
-
-// deviceOrNull is NULL, which no mark's device equals, when none is asked for.
-func deviceOrNull(d *domain.DeviceID) any {
-	if d == nil {
-		return nil
-	}
-	return string(*d)
 }
 
 // addLastMessages finds the last message of each room with one statement.
@@ -231,7 +223,7 @@ func (r *reader) RemovedAt(room domain.RoomID) (rev int64, err error) {
 		return 0, err
 	}
 	_, err = r.conn.first("SELECT last_rev FROM rooms WHERE id = ? AND tenant = ? AND deleted IS NOT NULL", args(room[:], r.tenant),
-		func(row row) { rev = row.int(0) })
+		func(row row) { rev = row.Int(0) })
 	return rev, err
 }
 
@@ -248,8 +240,8 @@ func (r *reader) Positions(rooms []domain.RoomID) (map[domain.RoomID]int64, erro
 	err := r.conn.query(`SELECT r.id, r.last_rev FROM json_each(?) j CROSS JOIN rooms r ON r.id = unhex(j.value)
 		WHERE +r.tenant = ? AND r.deleted IS NULL`, args(hexList(rooms), r.tenant), func(row row) error {
 		var id domain.RoomID
-		copy(id[:], row.blob(0))
-		positions[id] = row.int(1)
+		copy(id[:], row.Blob(0))
+		positions[id] = row.Int(1)
 		return nil
 	})
 	return positions, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -26,8 +27,8 @@ type run struct {
 func (t *tx) held(hold domain.Hold) (found run, err error) {
 	stands, err := t.conn.first("SELECT room, bot FROM outbox WHERE tenant = ? AND id = ? AND fence = ? AND lane = 'bot'",
 		args(t.tenant, hold.Job[:], hold.Fence), func(r row) {
-			copy(found.room[:], r.blob(0))
-			copy(found.bot[:], r.blob(1))
+			copy(found.room[:], r.Blob(0))
+			copy(found.bot[:], r.Blob(1))
 		})
 	if err == nil && !stands {
 		err = domain.ErrLeaseLost
@@ -39,7 +40,7 @@ func (t *tx) held(hold domain.Hold) (found run, err error) {
 // claim does not stand.
 func (t *tx) endRun(job domain.JobID, fence int64, trigger domain.MessageID) (n int64, err error) {
 	n, err = t.remove("DELETE FROM outbox WHERE tenant = ? AND id = ? AND fence = ? AND message IS ?",
-		t.tenant, job[:], fence, idOrNull(trigger))
+		t.tenant, job[:], fence, sqlrows.IDOrNull(trigger))
 	if err != nil || n > 0 {
 		return n, err
 	}

@@ -18,14 +18,14 @@ type steady struct {
 }
 
 func newSteady(cfg Config, last int64) steady {
-	return steady{clock: cfg.Clock, elapsed: cfg.Elapsed, opened: cfg.Elapsed(), base: max(millis(cfg.Clock.Now()), last)}
+	return steady{clock: cfg.Clock, elapsed: cfg.Elapsed, opened: cfg.Elapsed(), base: max(cfg.Clock.Now().UnixMilli(), last)}
 }
 
 // now is in milliseconds, like all of the store's own times.
 func (s steady) now() int64 { return s.base + (s.elapsed() - s.opened).Milliseconds() }
 
 // ahead is how far the store's own time is before the time of day.
-func (s steady) ahead() int64 { return s.now() - millis(s.clock.Now()) }
+func (s steady) ahead() int64 { return s.now() - s.clock.Now().UnixMilli() }
 
 // steadyEvery is how often the store's time is written down while it is in use: a clock that was set back while the
 // store was closed makes a job wait for so much longer at most.

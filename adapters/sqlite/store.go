@@ -113,7 +113,7 @@ func (s *Store) start(ctx context.Context) error {
 // ensureEpoch reads the epoch, made at the first start.
 func ensureEpoch(db *conn) (epoch domain.Epoch, err error) {
 	read := func() (bool, error) {
-		return db.first("SELECT value FROM store_meta WHERE name = 'epoch'", nil, func(r row) { epoch = domain.Epoch(r.text(0)) })
+		return db.first("SELECT value FROM store_meta WHERE name = 'epoch'", nil, func(r row) { epoch = domain.Epoch(r.Text(0)) })
 	}
 	found, err := read()
 	if err != nil || found {
@@ -160,7 +160,7 @@ func (s *Store) KeepProof(ctx context.Context, fresh domain.Sealed) (kept domain
 			return err
 		}
 		var text string
-		if _, err = t.conn.first("SELECT value FROM store_meta WHERE name = 'proof'", nil, func(r row) { text = r.text(0) }); err != nil {
+		if _, err = t.conn.first("SELECT value FROM store_meta WHERE name = 'proof'", nil, func(r row) { text = r.Text(0) }); err != nil {
 			return err
 		}
 		kept, err = hex.DecodeString(text)

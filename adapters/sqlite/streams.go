@@ -3,20 +3,10 @@ package sqlite
 import (
 	"errors"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-const streamColumns = "message, bot, reply_to, attempt, started, body"
-
-func scanStream(r row) (s domain.Stream, err error) {
-	s = domain.Stream{Attempt: int(r.int(3)), StartedAt: fromMillis(r.int(4))}
-	copy(s.Message[:], r.blob(0))
-	copy(s.Bot[:], r.blob(1))
-	copy(s.ReplyTo[:], r.blob(2))
-	s.Text, _, err = domain.DecodeBody(r.blob(5))
-	return s, err
-}
 
 // Stream implements ports.BotReader.
 func (r *reader) Stream(room domain.RoomID, message domain.MessageID) (domain.Stream, error) {
@@ -42,8 +32,8 @@ func (r *reader) stream(id domain.RoomID, where string, value []byte) (s domain.
 		return domain.Stream{}, false, err
 	}
 	var broken error
-	found, err = r.conn.first("SELECT "+streamColumns+" FROM streams WHERE "+where, args(value, room.number),
-		func(row row) { s, broken = scanStream(row) })
+	found, err = r.conn.first("SELECT "+sqlrows.StreamColumns+" FROM streams WHERE "+where, args(value, room.number),
+		func(row row) { s, broken = sqlrows.ScanStream(row) })
 	if err == nil {
 		err = broken
 	}
@@ -80,9 +70,9 @@ func (t *tx) OpenStream(hold domain.Hold, s domain.Stream) (ports.StreamNote, er
 		VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?) ON CONFLICT (room, bot) DO UPDATE
 		SET reply_to = excluded.reply_to, attempt = excluded.attempt, started = excluded.started, body = excluded.body
 		WHERE message = excluded.message RETURNING stopped`,
-		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), millis(s.StartedAt), w.body),
+		args(s.Message[:], t.tenant, r.number, of.bot[:], hold.Job[:], s.ReplyTo[:], int64(s.Attempt), s.StartedAt.UnixMilli(), w.body),
 		func(row row) error {
-			stored, note.Stopped = true, row.int(0) != 0
+			stored, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !stored {
@@ -109,7 +99,7 @@ func (t *tx) KeepStream(hold domain.Hold, message domain.MessageID, text string)
 	found := false
 	err = t.returning("UPDATE streams SET body = ? WHERE message = ? AND tenant = ? AND job = ? RETURNING stopped",
 		args(w.body, message[:], t.tenant, hold.Job[:]), func(row row) error {
-			found, note.Stopped = true, row.int(0) != 0
+			found, note.Stopped = true, row.Int(0) != 0
 			return nil
 		})
 	if err == nil && !found {

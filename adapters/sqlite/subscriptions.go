@@ -3,21 +3,11 @@ package sqlite
 import (
 	"database/sql/driver"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
-// subscriptionColumns name the user by users u, joined from the left: the backend has none.
-const subscriptionColumns = "s.id, u.id, s.topic, s.endpoint, s.metadata, s.created"
-
-func scanSubscription(r row) domain.Subscription {
-	s := domain.Subscription{
-		User: domain.UserID(r.text(1)), Topic: r.text(2), Endpoint: r.text(3), Metadata: r.blob(4), CreatedAt: fromMillis(r.int(5)),
-	}
-	copy(s.ID[:], r.blob(0))
-	return s
-}
-
-const subscriptionsWhere = "SELECT " + subscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user WHERE s.tenant = ?"
+const subscriptionsWhere = "SELECT " + sqlrows.SubscriptionColumns + " FROM subscriptions s LEFT JOIN users u ON u.number = s.user WHERE s.tenant = ?"
 
 // Subscription implements ports.SubscriptionReader.
 func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, error) {
@@ -32,7 +22,7 @@ func (r *reader) Subscription(id domain.SubscriptionID) (domain.Subscription, er
 }
 
 func (r *reader) subscriptionBy(where string, values ...driver.Value) (s domain.Subscription, found bool, err error) {
-	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = scanSubscription(row) })
+	found, err = r.conn.first(subscriptionsWhere+where, append(args(r.tenant), values...), func(row row) { s = sqlrows.ScanSubscription(row) })
 	return s, found, err
 }
 
@@ -51,7 +41,7 @@ func (r *reader) Subscriptions(user *domain.UserID, offset, limit int) (list []d
 	}
 	err = r.conn.query(query+" ORDER BY s.number LIMIT 0 + ? OFFSET ?", append(values, int64(limit), int64(max(offset, 0))),
 		func(row row) error {
-			list = append(list, scanSubscription(row))
+			list = append(list, sqlrows.ScanSubscription(row))
 			return nil
 		})
 	return list, err
@@ -77,7 +67,7 @@ func (r *reader) subscriber(id domain.UserID) (int64, error) {
 
 // lastSubscription is the number of the newest, whosever it is.
 func (r *reader) lastSubscription() (number int64, err error) {
-	_, err = r.conn.first("SELECT max(number) FROM subscriptions", nil, func(row row) { number = row.int(0) })
+	_, err = r.conn.first("SELECT max(number) FROM subscriptions", nil, func(row row) { number = row.Int(0) })
 	return number, err
 }
 
@@ -97,7 +87,7 @@ func (t *tx) AddSubscription(s domain.Subscription) (stored domain.Subscription,
 	if existed {
 		stored.Metadata = s.Metadata
 		return stored, true, t.put("UPDATE subscriptions SET metadata = ? WHERE tenant = ? AND id = ?",
-			blobOrNull(s.Metadata), t.tenant, stored.ID[:])
+			sqlrows.BlobOrNull(s.Metadata), t.tenant, stored.ID[:])
 	}
 	return s, false, t.insertSubscription(s, user)
 }
@@ -107,7 +97,7 @@ const countEndpoints = "SELECT count(*) FROM subscriptions INDEXED BY subscripti
 func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 	var have int64
 	_, err = t.conn.first("SELECT count(*) FROM subscriptions WHERE tenant = ? AND user = ?", args(t.tenant, user),
-		func(r row) { have = r.int(0) })
+		func(r row) { have = r.Int(0) })
 	if err != nil {
 		return err
 	}
@@ -115,7 +105,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 		return domain.ErrTooManyTopics
 	}
 	if s.Endpoint != "" {
-		if _, err := t.conn.first(countEndpoints, args(t.tenant), func(r row) { have = r.int(0) }); err != nil {
+		if _, err := t.conn.first(countEndpoints, args(t.tenant), func(r row) { have = r.Int(0) }); err != nil {
 			return err
 		}
 		if have >= domain.MaxEndpoints {
@@ -128,7 +118,7 @@ func (t *tx) insertSubscription(s domain.Subscription, user int64) (err error) {
 		}
 	}
 	return t.put(`INSERT INTO subscriptions (tenant, id, user, topic, endpoint, created, metadata) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, millis(s.CreatedAt), blobOrNull(s.Metadata))
+		t.tenant, s.ID[:], user, s.Topic, s.Endpoint, s.CreatedAt.UnixMilli(), sqlrows.BlobOrNull(s.Metadata))
 }
 
 // RemoveSubscription implements ports.SubscriptionWriter.

@@ -24,7 +24,7 @@ func (r *reader) Succession(id domain.RoomID, but domain.UserID) (longest domain
 			return "", false, err
 		}
 	}
-	if _, err = r.conn.first(longestBut, args(room.number, number), func(row row) { longest = domain.UserID(row.text(0)) }); err != nil {
+	if _, err = r.conn.first(longestBut, args(room.number, number), func(row row) { longest = domain.UserID(row.Text(0)) }); err != nil {
 		return "", false, err
 	}
 	admin, err = r.conn.first(adminBut, args(room.number, number), func(row) {})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
@@ -16,8 +17,8 @@ const operator domain.TenantID = ""
 const tenantColumns = "id, name, config, created"
 
 func scanTenant(r row) (t domain.Tenant, err error) {
-	t = domain.Tenant{ID: domain.TenantID(r.text(0)), Name: r.text(1), CreatedAt: fromMillis(r.int(3))}
-	if err := json.Unmarshal([]byte(r.text(2)), &t.Config); err != nil {
+	t = domain.Tenant{ID: domain.TenantID(r.Text(0)), Name: r.Text(1), CreatedAt: sqlrows.FromMillis(r.Int(3))}
+	if err := json.Unmarshal([]byte(r.Text(2)), &t.Config); err != nil {
 		return t, fmt.Errorf("read a tenant's config: %w", err)
 	}
 	return t, nil
@@ -69,7 +70,7 @@ func (s *Store) CreateTenant(ctx context.Context, t domain.Tenant, keys ...ports
 	}
 	return s.submit(ctx, operator, func(tx *tx) error {
 		made, err := tx.remove("INSERT INTO tenants (id, name, config, created) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-			string(t.ID), t.Name, string(config), millis(t.CreatedAt))
+			string(t.ID), t.Name, string(config), t.CreatedAt.UnixMilli())
 		if err != nil || made == 0 {
 			return err
 		}
@@ -118,7 +119,7 @@ func (s *Store) UpdateTenant(ctx context.Context, id domain.TenantID,
 // DeleteTenant implements ports.TenantWriter.
 func (s *Store) DeleteTenant(ctx context.Context, id domain.TenantID, now time.Time) error {
 	return s.submit(ctx, operator, func(t *tx) error {
-		n, err := t.remove("UPDATE tenants SET deleted = ?, id = id || '~' || number WHERE id = ? AND deleted IS NULL", millis(now), string(id))
+		n, err := t.remove("UPDATE tenants SET deleted = ?, id = id || '~' || number WHERE id = ? AND deleted IS NULL", now.UnixMilli(), string(id))
 		if err == nil && n == 0 {
 			err = domain.ErrTenantNotFound
 		}

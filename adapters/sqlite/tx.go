@@ -3,8 +3,8 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
-	"slices"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 )
 
@@ -17,13 +17,7 @@ type tx struct {
 	firstEvent int   // of the batch's events, where this job's begin
 	failed     error // a write failed half-way: the job cannot be kept, whatever its closure makes of the error
 	done       bool
-	settled    []settled // notifications that somebody has ceased to wait for
-}
-
-// settled is a notification of a tenant's.
-type settled struct {
-	tenant int64
-	id     domain.NotificationID
+	settled    []sqlrows.Settled // notifications that somebody has ceased to wait for
 }
 
 // errTxDone is a use of a Reader or Tx after its closure has returned.
@@ -115,16 +109,14 @@ func (t *tx) returning(query string, args []driver.Value, each func(row) error) 
 // waitsNoMore has a notification released at the end of the unit of work, unless somebody else waits for it by then. Not
 // before: what was a dead letter may be a job again, and what was a recipient a dead letter.
 func (t *tx) waitsNoMore(id domain.NotificationID) {
-	if of := (settled{t.tenant, id}); !id.IsZero() && !slices.Contains(t.settled, of) {
-		t.settled = append(t.settled, of)
-	}
+	t.settled = sqlrows.AddSettled(t.settled, t.tenant, id)
 }
 
 // finish does what is left to the end of a unit of work.
 func (t *tx) finish() error {
 	for _, of := range t.settled {
-		t.tenant = of.tenant
-		if err := t.releaseNotification(of.id); err != nil {
+		t.tenant = of.Tenant
+		if err := t.releaseNotification(of.ID); err != nil {
 			return err
 		}
 	}

@@ -16,10 +16,10 @@ func countUnread(c *conn, at sqlrows.Reading, known sqlrows.Counted) (sqlrows.Co
 		AND x.sender <> ? AND (x.rev IS NULL OR x.deleted IS NULL) ORDER BY x.pos LIMIT 0 + ?)`,
 		args(position(at.Room, known.Through), position(at.Room, at.LastSeq), at.User, wanted),
 		func(r row) {
-			known.N += r.int(0)
+			known.N += r.Int(0)
 			known.Through = at.LastSeq
-			if r.int(0) == wanted {
-				known.Through = r.int(1) & maxSeq
+			if r.Int(0) == wanted {
+				known.Through = r.Int(1) & maxSeq
 			}
 		})
 	return known, err
@@ -57,6 +57,6 @@ func deletedOf(c *conn, at sqlrows.Reading, known sqlrows.Counted) (n int64, err
 	_, err = c.first(`SELECT count(*) FROM room_changes c CROSS JOIN messages x ON x.pos = ? + c.target AND x.sender <> ?
 		WHERE c.room = ? AND c.rev > ? AND c.rev <= ? AND c.kind = 8 AND c.target > ? AND c.target <= ?`,
 		args(position(at.Room, 0), at.User, at.Room, known.Rev, at.LastRev, known.Base, known.Through),
-		func(r row) { n = r.int(0) })
+		func(r row) { n = r.Int(0) })
 	return n, err
 }

@@ -48,8 +48,8 @@ func (s *Store) Usage(ctx context.Context, tenant domain.TenantID, limit int) (m
 		return c.query(`SELECT month, messages, requests, rate_limited, sockets, tokens FROM usage WHERE tenant = ?
 			ORDER BY month DESC LIMIT 0 + ?`, args(number, int64(limit)), func(r row) error {
 			months = append(months, domain.Usage{
-				Month: domain.Month(r.text(0)), Messages: r.int(1), Requests: r.int(2), RateLimited: r.int(3), Sockets: r.int(4),
-				Tokens: r.int(5),
+				Month: domain.Month(r.Text(0)), Messages: r.Int(1), Requests: r.Int(2), RateLimited: r.Int(3), Sockets: r.Int(4),
+				Tokens: r.Int(5),
 			})
 			return nil
 		})

@@ -4,25 +4,18 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/chatapi/chatapi/adapters/sqlrows"
 	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/ports"
 )
-
-const userColumns = "u.id, u.name, u.avatar_url, u.metadata, u.seen"
-
-func scanUser(r row) domain.User {
-	return domain.User{
-		ID: domain.UserID(r.text(0)), Name: r.pointer(1), AvatarURL: r.pointer(2), Metadata: r.blob(3), LastSeen: r.time(4),
-	}
-}
 
 // User implements ports.UserReader.
 func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 	if err := r.source.ready(); err != nil {
 		return domain.User{}, err
 	}
-	found, err := r.conn.first("SELECT "+userColumns+" FROM users u WHERE u.tenant = ? AND u.id = ?",
-		args(r.tenant, string(id)), func(row row) { user = scanUser(row) })
+	found, err := r.conn.first("SELECT "+sqlrows.UserColumns+" FROM users u WHERE u.tenant = ? AND u.id = ?",
+		args(r.tenant, string(id)), func(row row) { user = sqlrows.ScanUser(row) })
 	if err == nil && !found {
 		err = domain.ErrUserNotFound
 	}
@@ -33,7 +26,7 @@ func (r *reader) User(id domain.UserID) (user domain.User, err error) {
 // of the other when the user has more than may be looked at, with one look-up in each, and ends at the first: how many
 // members the rooms have does not matter.
 const (
-	usersNamed = "SELECT " + userColumns + ` FROM users u
+	usersNamed = "SELECT " + sqlrows.UserColumns + ` FROM users u
 		WHERE u.tenant = ?1 AND u.id IN (SELECT value FROM json_each(?2))`
 	roomMates = usersNamed + ` AND (u.number = ?3 OR
 		CASE WHEN (SELECT count(*) FROM (SELECT 1 FROM members WHERE user = ?3 AND state = 1 LIMIT 1 + ?4)) <= ?4
@@ -67,7 +60,7 @@ func (r *reader) RoomMates(user domain.UserID, others []domain.UserID) (found []
 		query, values = roomMates, append(values, number, int64(ports.MaxMateLookups/len(others)))
 	}
 	err = r.conn.query(query, values, func(row row) error {
-		found = append(found, scanUser(row))
+		found = append(found, sqlrows.ScanUser(row))
 		return nil
 	})
 	return found, err
@@ -85,7 +78,7 @@ func (r *reader) SmallRooms(user domain.UserID, atMost int) (rooms []domain.Room
 	err = r.conn.query(`SELECT r.id FROM members m CROSS JOIN rooms r ON r.number = m.room AND +r.tenant = ?
 		AND r.deleted IS NULL AND r.members <= ? WHERE m.user = ? AND m.state = 1 LIMIT 0 + ?`,
 		args(r.tenant, int64(atMost), number, int64(ports.MaxSmallRooms)), func(row row) error {
-			rooms = append(rooms, domain.RoomID(row.blob(0)))
+			rooms = append(rooms, domain.RoomID(row.Blob(0)))
 			return nil
 		})
 	return rooms, err
@@ -101,7 +94,7 @@ func (t *tx) PutUser(u domain.User) error {
 		return err
 	}
 	return t.put("UPDATE users SET name = ?, avatar_url = ?, metadata = ? WHERE number = ? AND tenant = ?",
-		pointerOrNull(u.Name), pointerOrNull(u.AvatarURL), blobOrNull(u.Metadata), number, t.tenant)
+		sqlrows.PointerOrNull(u.Name), sqlrows.PointerOrNull(u.AvatarURL), sqlrows.BlobOrNull(u.Metadata), number, t.tenant)
 }
 
 // SawUsers implements ports.UserWriter. An earlier time than the one noted changes nothing.
@@ -117,5 +110,5 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 		return err
 	}
 	return t.put(`UPDATE users SET seen = ?1 WHERE tenant = ?2 AND id IN (SELECT value FROM json_each(?3))
-		AND (seen IS NULL OR seen < ?1)`, millis(at), t.tenant, string(list))
+		AND (seen IS NULL OR seen < ?1)`, at.UnixMilli(), t.tenant, string(list))
 }
