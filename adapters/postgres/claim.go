@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -94,19 +95,21 @@ func (s *Store) due(ctx context.Context, q ports.ClaimQuery) (tenants []int64, n
 	err = s.read(ctx, func(c *conn) error {
 		look.begin(q, s.now())
 		resting, err := look.lines(c)
-		if err != nil || q.Life <= 0 {
+		if err != nil || q.Life <= 0 || len(resting) == 0 {
 			return err
 		}
+		tenants := make([]int64, len(resting))
+		for i, found := range resting {
+			tenants[i] = found.tenant
+		}
+		ends, err := endsOfLife(c, q, tenants, look.now)
 		for _, found := range resting {
-			ready, some, err := endOfLife(c, q, found.tenant, look.now)
-			if err != nil {
-				return err
-			}
-			if found.ready = ready; some {
+			if ready, some := ends[found.tenant]; some {
+				found.ready = ready
 				look.at(found)
 			}
 		}
-		return nil
+		return err
 	})
 	if err != nil || look.first == math.MaxInt64 {
 		return look.tenants, 0, err
@@ -131,9 +134,13 @@ func (l *look) begin(q ports.ClaimQuery, now int64) {
 
 // lines looks at all but those of tenants that rest, which it returns.
 func (l *look) lines(c *conn) (resting []line, err error) {
+	except := make(map[domain.TenantID]bool, len(l.query.Except))
+	for _, id := range l.query.Except {
+		except[id] = true
+	}
 	err = c.query(linesOf, args(string(l.query.Lane), l.now), func(r row) error {
 		found := line{tenant: r.Int(0), ready: r.Int(2), held: r.Int(3), ends: r.Int(4)}
-		if slices.Contains(l.query.Except, domain.TenantID(r.Text(1))) {
+		if except[domain.TenantID(r.Text(1))] {
 			resting = append(resting, found)
 		} else {
 			l.at(found)
@@ -154,17 +161,25 @@ func (l *look) at(q line) {
 	}
 }
 
-// endOfLife is when the first of a resting tenant's jobs is old enough to be given up: now, when it has been for long.
-// One that is held is so at the end of its lease at the earliest.
-func endOfLife(c *conn, q ports.ClaimQuery, tenant, now int64) (ready int64, some bool, err error) {
-	_, err = c.first(`SELECT least(free, held) FROM (SELECT
-		(SELECT created FROM outbox WHERE lane = $1 AND tenant = $3 AND (fence IS NULL OR ready <= $2)
-			ORDER BY created LIMIT 1) + $4::bigint AS free,
-		(SELECT min(greatest(created + $4::bigint, ready)) FROM outbox
-			WHERE lane = $1 AND tenant = $3 AND fence IS NOT NULL AND ready > $2) AS held) ends`,
-		args(string(q.Lane), now, tenant, q.Life.Milliseconds()), func(r row) { ready, some = r.Int(0), !r.Null(0) })
-	return ready, some, err
+// endsOfLife is when the first of each resting tenant's jobs is old enough to be given up: now, when it has been for long.
+// One that is held is so at the end of its lease at the earliest. All are found in one statement, with two look-ups for
+// each: an outage of many endpoints is looked at many times a second.
+func endsOfLife(c *conn, q ports.ClaimQuery, tenants []int64, now int64) (ends map[int64]int64, err error) {
+	ends = make(map[int64]int64, len(tenants))
+	err = c.query(lifeEnds, args(string(q.Lane), now, tenants, q.Life.Milliseconds()), func(r row) error {
+		if !r.Null(1) {
+			ends[r.Int(0)] = r.Int(1)
+		}
+		return nil
+	})
+	return ends, err
 }
+
+const lifeEnds = `SELECT w.tenant, least((SELECT o.created FROM outbox o
+		WHERE o.lane = $1 AND o.tenant = w.tenant AND (o.fence IS NULL OR o.ready <= $2) ORDER BY o.created LIMIT 1) + $4::bigint,
+	(SELECT min(greatest(o.created + $4::bigint, o.ready)) FROM outbox o
+		WHERE o.lane = $1 AND o.tenant = w.tenant AND o.fence IS NOT NULL AND o.ready > $2))
+	FROM unnest($3::bigint[]) w (tenant)`
 
 func duration(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
@@ -239,7 +254,8 @@ func (t *tx) shares(of taking, tenants []int64) (shares []share, err error) {
 func (t *tx) sharesOf(of taking, tenants []int64) (shares []share, err error) {
 	q := of.query
 	var all []share
-	var ready []int64
+	var resting []int64
+	ready := map[int64]int64{}
 	err = t.conn.query(`SELECT t.number, t.id,
 		(SELECT count(*) FROM outbox o WHERE o.lane = $1 AND o.tenant = t.number AND o.fence IS NOT NULL AND o.ready > $2),
 		(SELECT min(o.ready) FROM outbox o WHERE o.lane = $1 AND o.tenant = t.number)
@@ -248,22 +264,26 @@ func (t *tx) sharesOf(of taking, tenants []int64) (shares []share, err error) {
 		args(string(q.Lane), of.now, tenants), func(r row) error {
 			s := share{number: r.Int(0), id: domain.TenantID(r.Text(1)), left: q.PerTenant - int(r.Int(2))}
 			s.rests = slices.Contains(q.Except, s.id)
-			if !r.Null(3) && s.left > 0 {
-				all, ready = append(all, s), append(ready, r.Int(3))
+			if r.Null(3) || s.left <= 0 {
+				return nil
+			}
+			if all = append(all, s); s.rests {
+				resting = append(resting, s.number)
+			} else {
+				ready[s.number] = r.Int(3)
 			}
 			return nil
 		})
+	if err == nil && len(resting) > 0 {
+		var ends map[int64]int64
+		ends, err = endsOfLife(t.conn, q, resting, of.now)
+		maps.Copy(ready, ends)
+	}
 	if err != nil {
 		return nil, err
 	}
-	for i, s := range all {
-		some := true
-		if s.rests {
-			if ready[i], some, err = endOfLife(t.conn, q, s.number, of.now); err != nil {
-				return nil, err
-			}
-		}
-		if some && ready[i] <= of.now {
+	for _, s := range all {
+		if at, some := ready[s.number]; some && at <= of.now {
 			shares = append(shares, s)
 		}
 	}

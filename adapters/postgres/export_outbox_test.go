@@ -11,3 +11,6 @@ import (
 func (s *Store) CountWaiting(ctx context.Context) (map[domain.Lane]ports.OutboxStats, error) {
 	return s.countWaiting(ctx)
 }
+
+// LifeEnds is the look at the jobs of resting tenants.
+const LifeEnds = lifeEnds

@@ -10,10 +10,10 @@ import (
 	"github.com/chatapi/chatapi/ports"
 )
 
-// waitingJobs are jobs of the lane of webhooks, by so many tenants of which the newest has most, due after a wait by the
-// clock of the nodes.
+// waitingJobs are jobs of the lane of webhooks, by so many tenants of which the newest has most, due after a wait: the
+// time of a new store begins as the server's.
 func waitingJobs(tenants, jobs int, wait time.Duration) []string {
-	due := (&passing{}).Now().Add(wait).UnixMilli()
+	due := time.Now().Add(wait).UnixMilli()
 	return []string{
 		fmt.Sprintf("INSERT INTO tenants (id, name, config, created) SELECT 't' || i, 't', '{}', i FROM generate_series(2, %d) i", tenants),
 		fmt.Sprintf(`INSERT INTO outbox (tenant, id, event, lane, room, message, created, due, ready, step, after, through, attempts, last_error, once)
@@ -138,5 +138,28 @@ func BenchmarkKeepStream(b *testing.B) {
 	keep(func(tx ports.Tx) (ports.StreamNote, error) { return tx.OpenStream(held(c), begun) })
 	for b.Loop() {
 		keep(func(tx ports.Tx) (ports.StreamNote, error) { return tx.KeepStream(held(c), begun.Message, text) })
+	}
+}
+
+// BenchmarkClaimOfNothingWhileManyRest is a look at the jobs of tenants whose endpoints all take no calls.
+func BenchmarkClaimOfNothingWhileManyRest(b *testing.B) {
+	for _, tenants := range []int{10, 1000} {
+		b.Run(fmt.Sprintf("tenants=%d", tenants), func(b *testing.B) {
+			s := filled(b, waitingJobs(tenants, 10*tenants, -time.Hour)...).stores[0]
+			q := claimsOf(8, 8)
+			q.Life = domain.JobLife
+			resting, err := s.Tenants(b.Context(), 0, tenants)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, t := range resting {
+				q.Except = append(q.Except, t.ID)
+			}
+			for b.Loop() {
+				if claims, next, err := s.Claim(b.Context(), q); err != nil || len(claims) > 0 || next == 0 {
+					b.Fatalf("%d claims, %v, %v", len(claims), next, err)
+				}
+			}
+		})
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/chatapi/chatapi/adapters/postgres"
+	"github.com/chatapi/chatapi/domain"
 )
 
 // explain is the plan of a query with these arguments, in all modes of planning.
@@ -54,5 +56,30 @@ func TestBatchesOfSendsLookUpRowByRow(t *testing.T) {
 	}
 	if n := strings.Count(sent, "(client_id = i.client_id)"); n != 2 {
 		t.Errorf("client ids are looked up in %d of 2 plans:\n%s", n, sent)
+	}
+}
+
+// TestALookAtRestingTenantsGoesByTheIndexes, in the way that a session plans which is asked the same over and over.
+func TestALookAtRestingTenantsGoesByTheIndexes(t *testing.T) {
+	t.Parallel()
+	dsn := server.URL(ownDatabase(t))
+	withTenant(t, postgres.Config{DSN: dsn})
+	c := connectTo(t, dsn)
+	mustExec(t, c, "SET ROLE chatapi_operator")
+	for _, fill := range waitingJobs(50, 2000, time.Hour) {
+		mustExec(t, c, fill)
+	}
+	mustExec(t, c, "SET enable_seqscan = off")
+	mustExec(t, c, "SET enable_bitmapscan = off")
+	var tenants []int64
+	for number := range 50 {
+		tenants = append(tenants, int64(number+1))
+	}
+	now := time.Now().UnixMilli()
+	plans := explain(t, c, postgres.LifeEnds, string(domain.LaneWebhook), now, tenants, domain.JobLife.Milliseconds())
+	for _, wrong := range []string{"Seq Scan", "Bitmap", "Sort"} {
+		if strings.Contains(plans, wrong) {
+			t.Errorf("a plan has a %s:\n%s", wrong, plans)
+		}
 	}
 }
