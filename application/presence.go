@@ -202,11 +202,14 @@ func (p *Presence) tellChanges(ctx context.Context) {
 		p.noteTold(part, true)
 	}
 	for part := range slices.Chunk(gone, presenceStep) {
-		err := p.noteGone(ctx, part)
-		var left []ports.TenantUser
-		if err == nil {
-			left, err = p.port.Leave(ctx, p.node, part)
+		part, err := p.noteGone(ctx, part)
+		if err != nil { // of tenants whose turn it was not
+			p.log.Warn("last sight of users not noted yet", "error", err)
 		}
+		if len(part) == 0 {
+			continue
+		}
+		left, err := p.port.Leave(ctx, p.node, part)
 		if err == nil {
 			left, err = p.nowhere(ctx, part, left)
 		}
@@ -339,7 +342,7 @@ func (p *Presence) expire(ctx context.Context) {
 		return
 	}
 	left = slices.DeleteFunc(left, isSlot)
-	if err := p.sawLast(ctx, left); err != nil {
+	if _, err := p.sawLast(ctx, left); err != nil {
 		p.log.Warn("last sight of users not noted", "error", err, "users", len(left))
 	}
 	p.announce(ctx, left, domain.PresenceOffline)
@@ -349,41 +352,46 @@ func (p *Presence) expire(ctx context.Context) {
 func (p *Presence) takeLeave(ctx context.Context) {
 	p.renew(ctx, domain.PresenceGrace) // first: a store that is slow must not take its time
 	users := p.told()
-	if err := p.sawLast(ctx, users); err != nil {
+	if _, err := p.sawLast(ctx, users); err != nil {
 		p.log.Warn("last sight of users not noted", "error", err, "users", len(users))
 	}
 }
 
-// noteGone notes when users who have gone were last seen, once however often the port has to be told of it.
-func (p *Presence) noteGone(ctx context.Context, users []ports.TenantUser) error {
+// noteGone notes when users who have gone were last seen, once however often the port has to be told of it, and returns
+// those of whom it is noted.
+func (p *Presence) noteGone(ctx context.Context, users []ports.TenantUser) ([]ports.TenantUser, error) {
 	p.mu.Lock()
 	fresh := slices.DeleteFunc(slices.Clone(users), func(u ports.TenantUser) bool { a := p.users[u]; return a == nil || a.noted })
 	p.mu.Unlock()
-	if err := p.sawLast(ctx, fresh); err != nil {
-		return err
-	}
+	missed, err := p.sawLast(ctx, fresh)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, u := range fresh {
-		if a := p.users[u]; a != nil {
+		if a := p.users[u]; a != nil && !missed[u.Tenant] {
 			a.noted = !a.here
 		}
 	}
-	return nil
+	return slices.DeleteFunc(slices.Clone(users), func(u ports.TenantUser) bool {
+		a := p.users[u]
+		return missed[u.Tenant] && a != nil && !a.noted
+	}), err
 }
 
-// sawLast notes when users were last seen.
-func (p *Presence) sawLast(ctx context.Context, users []ports.TenantUser) error {
+// sawLast notes when users were last seen. missed are the tenants of whose users it could not be: one that keeps the store
+// busy is no other's affair.
+func (p *Presence) sawLast(ctx context.Context, users []ports.TenantUser) (missed map[domain.TenantID]bool, err error) {
 	now := p.clock.Now()
+	missed = map[domain.TenantID]bool{}
 	for tenant, ids := range byTenant(users) {
 		for part := range slices.Chunk(ids, presenceStep) {
-			err := p.store.Update(ctx, tenant, func(tx ports.Tx) error { return tx.SawUsers(part, now) })
-			if ignoreGone(err) != nil {
-				return err
+			failed := ignoreGone(p.store.Update(ctx, tenant, func(tx ports.Tx) error { return tx.SawUsers(part, now) }))
+			if failed != nil {
+				missed[tenant], err = true, failed
+				break
 			}
 		}
 	}
-	return nil
+	return missed, err
 }
 
 // announce tells every node who has come or gone, and whom it could not tell before.

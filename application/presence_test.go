@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,7 @@ import (
 // oneRoom is a store in which every user is in one small room.
 type oneRoom struct {
 	ports.Store
+	busy domain.TenantID // whose work has no place
 	mu   sync.Mutex
 	seen []domain.UserID
 }
@@ -33,8 +35,20 @@ func (s *oneRoom) View(_ context.Context, _ domain.TenantID, fn func(ports.Reade
 	return fn(oneRoomTx{s: s})
 }
 
-func (s *oneRoom) Update(_ context.Context, _ domain.TenantID, fn func(ports.Tx) error) error {
+func (s *oneRoom) Update(_ context.Context, tenant domain.TenantID, fn func(ports.Tx) error) error {
+	s.mu.Lock()
+	busy := s.busy == tenant
+	s.mu.Unlock()
+	if busy {
+		return domain.ErrBusy
+	}
 	return fn(oneRoomTx{s: s})
+}
+
+func (s *oneRoom) keepBusy(by domain.TenantID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy = by
 }
 
 func (oneRoomTx) SmallRooms(domain.UserID, int) ([]domain.RoomID, error) {
@@ -162,6 +176,24 @@ func TestAReconnectWithinTheGraceIsInvisible(t *testing.T) {
 	if len(s.store.seen) == 0 {
 		t.Error("when ann was last seen is not noted")
 	}
+}
+
+func TestATenantThatKeepsTheStoreBusyDelaysNoOthersAbsence(t *testing.T) {
+	t.Parallel()
+	bob := ports.TenantUser{Tenant: "busy", User: "bob"}
+	s := stagePresence(t, func(s *stages) {
+		s.a.came(ann)
+		s.a.came(bob)
+		time.Sleep(10 * time.Second)
+		s.store.keepBusy(bob.Tenant)
+		s.a.went(ann)
+		s.a.went(bob)
+		time.Sleep(20 * time.Second)
+		s.store.keepBusy("")
+		time.Sleep(10 * time.Second)
+	})
+	slices.SortStableFunc(s.bus.all[:2], func(a, b tale) int { return strings.Compare(a.what, b.what) }) // of two tenants, at once
+	s.want(t, tale{0, "ann online0"}, tale{0, "bob online0"}, tale{15 * time.Second, "ann offline0"}, tale{30 * time.Second, "bob offline0"})
 }
 
 func TestEachComingAndGoingIsToldOnce(t *testing.T) {

@@ -82,6 +82,9 @@ func (s *Store) appendAlone(ctx context.Context, one *send) (ports.Appended, err
 		if err := t.checkHold(one.in); err != nil {
 			return err
 		}
+		if !t.at.enter(one.in.Room) {
+			return errCrowded
+		}
 		a := newAppending(t, []*send{one})
 		if err := a.load(); err != nil {
 			return err

@@ -27,7 +27,7 @@ type Config struct {
 	Beside bool
 	// UnsafeDurability accepts a server that may lose what it has confirmed. For throw-away stores.
 	UnsafeDurability bool
-	// MaxConns is how many connections units of work and views have; 0 is 8, or 4 for each processor if that is more. Units
+	// MaxConns is how many connections units of work and views have; 0 is 16, or 4 for each processor if that is more. Units
 	// of work have three quarters of them at most, and of one tenant half of those.
 	// Batches of sends have up to 4 beside them, work across tenants 4 too, and one holds the store.
 	MaxConns int
@@ -53,7 +53,7 @@ const operatorConns = 4
 
 func (cfg Config) withDefaults() Config {
 	if cfg.MaxConns <= 0 {
-		cfg.MaxConns = max(8, 4*runtime.GOMAXPROCS(0))
+		cfg.MaxConns = max(16, 4*runtime.GOMAXPROCS(0))
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = systemClock{}

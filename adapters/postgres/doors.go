@@ -50,7 +50,9 @@ func (v *visit) enter(room domain.RoomID) bool {
 		v.room = &room
 		return true
 	}
-	v.refused = &room
+	if v.refused == nil { // else it is sent back already
+		v.refused = &room
+	}
 	return false
 }
 

@@ -11,8 +11,8 @@ import (
 
 // The places of tenants' work at the connections. Views never wait for a lock, and units of work do, with a connection in
 // hand: of four places they have three, so that a read always finds a connection behind other reads alone. A tenant is let
-// in while it holds fewer places than are free, or than three times as many for views: half of them and three quarters
-// when it is alone, less with each other one, and there is always one for whoever comes new.
+// in while it holds fewer places than it would leave free, or than three times as many for views: half of them and three
+// quarters when it is alone, less with each other one. The last place is for whoever has none.
 const (
 	greedOfWork  = 1
 	greedOfViews = 3
@@ -152,7 +152,10 @@ func (g *gate) next() (next domain.TenantID, some bool) {
 	return next, some
 }
 
-func (g *gate) open(tenant domain.TenantID) bool { return g.held[tenant] < g.greed*g.free }
+func (g *gate) open(tenant domain.TenantID) bool {
+	held := g.held[tenant]
+	return g.free > 0 && (held == 0 || held < g.greed*(g.free-1))
+}
 
 func (g *gate) take(tenant domain.TenantID) {
 	g.free--

@@ -28,9 +28,10 @@ const (
 	// steadyEvery is how often the store's time is written down: so much of it is lost at most when the clock that it goes
 	// on by was set back while no store was open.
 	steadyEvery = 10 * time.Second
-	// steadyMost is the most that a node goes on which opens beside another. If more has passed, as when that one could not
-	// write, it hears of it when that one can.
-	steadyMost = 3 * steadyEvery
+	// steadyMost is the most that a node goes on which opens beside another: as old as what is written down can be, since
+	// that is looked at every steadyEvery/2. No lease that is renewed by then ends by it. If more has passed, as when that
+	// node could not write, the one that opens hears of it when that one can.
+	steadyMost = 3 * steadyEvery / 2
 )
 
 func newSteady(cfg Config, opened time.Duration, base int64) *steady {

@@ -19,7 +19,7 @@ func jump(tb testing.TB, dsn string, by time.Duration) {
 	mustExec(tb, connectTo(tb, dsn), fmt.Sprintf("UPDATE outbox_state SET at = at - %d", by.Milliseconds()))
 }
 
-// steadyNodes are nodes of one database, one open, with two jobs of which it holds one for two minutes.
+// steadyNodes are nodes of one database, one open, with two jobs of which it holds one for as long as a bot's answer.
 func steadyNodes(tb testing.TB, dsn string) (n *nodes, cfg postgres.Config, held ports.Claim) {
 	tb.Helper()
 	clock := &passing{}
@@ -28,7 +28,7 @@ func steadyNodes(tb testing.TB, dsn string) (n *nodes, cfg postgres.Config, held
 	n.addTenant(n.tenant)
 	n.enqueue(n.tenant, 2)
 	q := claimsOf(1, 8)
-	q.Lease = 2 * time.Minute
+	q.Lease = 30 * time.Second
 	return n, cfg, n.claimOne(n.stores[0], q)
 }
 

@@ -97,7 +97,8 @@ func setDSN(c *Config, text string) error {
 	case !c.onPostgres():
 		return nil
 	}
-	u, err := url.Parse(text) // its error quotes the text, and so the password
+	c.DatabaseDSN = strings.ToLower(scheme) + text[len(scheme):] // the driver knows it in lower case only
+	u, err := url.Parse(text)                                    // its error quotes the text, and so the password
 	if err != nil || u.Host == "" && u.Query().Get("host") == "" || strings.Trim(u.Path, "/") == "" {
 		return errPostgresDSN
 	}
