@@ -21,8 +21,11 @@ type Delivery struct {
 	clock ports.Clock
 	log   *slog.Logger
 
+	slots chan struct{} // of writes at a time
+
 	mu      sync.Mutex
 	pending map[device]*confirmed
+	writing map[domain.TenantID]chan struct{} // whose marks are on their way; closed when they have arrived
 }
 
 // device is one device of one user.
@@ -53,7 +56,8 @@ func (m mark) raise(other mark) mark {
 const (
 	markFlush     = 500 * time.Millisecond // half of the promised second: a flush may have to wait for a commit
 	confirmedAJob = 200                    // marks and notifications in one write: its closure stays below 5 ms
-	flushWrites   = 16                     // at a time; they share commits
+	flushWrites   = 64                     // at a time; they share commits
+	tenantWrites  = 8                      // of those, of one tenant: one whose writes wait delays no other's
 	flushTimeout  = 10 * time.Second
 
 	pendingDevices = 100_000 // that wait while the store cannot be written
@@ -61,7 +65,10 @@ const (
 
 // NewDelivery wires the use case.
 func NewDelivery(store ports.Store, hints *Hints, clock ports.Clock, log *slog.Logger) *Delivery {
-	return &Delivery{store: store, hints: hints, clock: clock, log: log, pending: map[device]*confirmed{}}
+	return &Delivery{
+		store: store, hints: hints, clock: clock, log: log, slots: make(chan struct{}, flushWrites),
+		pending: map[device]*confirmed{}, writing: map[domain.TenantID]chan struct{}{},
+	}
 }
 
 // Ack confirms delivery of a room up to seq, durably. It only raises; above the room's last_seq it is refused. rev is
@@ -257,7 +264,7 @@ func (d *Delivery) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-tick.C:
-			d.Flush(ctx)
+			d.flush(ctx)
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 			defer cancel()
@@ -269,33 +276,69 @@ func (d *Delivery) Run(ctx context.Context) error {
 
 // Flush writes what is pending now. What cannot be written stays pending: a mark is repeated harmlessly.
 func (d *Delivery) Flush(ctx context.Context) {
+	d.written(ctx)
+	d.flush(ctx)
+	d.written(ctx)
+}
+
+// flush begins to write what is pending of the tenants of whom nothing is on its way.
+func (d *Delivery) flush(ctx context.Context) {
 	d.mu.Lock()
-	pending := d.pending
-	d.pending = map[device]*confirmed{}
-	d.mu.Unlock()
 	tenants := map[domain.TenantID][]portion{}
-	for at, c := range pending {
-		tenants[at.tenant] = append(tenants[at.tenant], c.portions(at)...)
-	}
-	var writes sync.WaitGroup
-	slots := make(chan struct{}, flushWrites)
-	for _, portions := range tenants {
-		for len(portions) > 0 {
-			n, weight := 0, 0
-			for n < len(portions) && (n == 0 || weight+portions[n].weight() <= confirmedAJob) {
-				weight += portions[n].weight()
-				n++
-			}
-			part := portions[:n]
-			portions = portions[n:]
-			slots <- struct{}{}
-			writes.Go(func() {
-				d.write(ctx, part)
-				<-slots
-			})
+	for at, c := range d.pending {
+		if d.writing[at.tenant] == nil {
+			tenants[at.tenant] = append(tenants[at.tenant], c.portions(at)...)
+			delete(d.pending, at)
 		}
 	}
+	for tenant := range tenants {
+		d.writing[tenant] = make(chan struct{})
+	}
+	d.mu.Unlock()
+	for tenant, portions := range tenants {
+		go d.writeAll(ctx, tenant, portions)
+	}
+}
+
+// written waits until nothing is on its way any more, or ctx ends.
+func (d *Delivery) written(ctx context.Context) {
+	d.mu.Lock()
+	all := slices.Collect(maps.Values(d.writing))
+	d.mu.Unlock()
+	for _, done := range all {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// writeAll writes what is pending of a tenant, several writes at a time.
+func (d *Delivery) writeAll(ctx context.Context, tenant domain.TenantID, portions []portion) {
+	var writes sync.WaitGroup
+	own := make(chan struct{}, tenantWrites)
+	for len(portions) > 0 {
+		n, weight := 0, 0
+		for n < len(portions) && (n == 0 || weight+portions[n].weight() <= confirmedAJob) {
+			weight += portions[n].weight()
+			n++
+		}
+		part := portions[:n]
+		portions = portions[n:]
+		own <- struct{}{}
+		d.slots <- struct{}{}
+		writes.Go(func() {
+			d.write(ctx, part)
+			<-d.slots
+			<-own
+		})
+	}
 	writes.Wait()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.writing[tenant])
+	delete(d.writing, tenant)
 }
 
 // portion is as much of what a device has confirmed as goes into one write.
