@@ -126,6 +126,19 @@ func (l leaving) Online(ctx context.Context, tenant domain.TenantID, users []dom
 	return l.Presence.Online(ctx, tenant, users)
 }
 
+// settling is an outbox that has no time for so many settlements.
+type settling struct {
+	ports.Outbox
+	unkept *atomic.Int64
+}
+
+func (s settling) Settle(ctx context.Context, all []ports.Settlement) ([]domain.JobID, error) {
+	if s.unkept.Add(-1) >= 0 {
+		return nil, domain.ErrUnavailable
+	}
+	return s.Outbox.Settle(ctx, all)
+}
+
 // warnings counts the lines of a log that call for somebody.
 type warnings struct{ n *atomic.Int64 }
 
@@ -143,6 +156,7 @@ type post struct {
 	through   ports.Store
 	presence  *inproc.Presence
 	away      atomic.Bool  // the courier cannot ask it
+	unkept    atomic.Int64 // settlements that the store has no time for
 	warnings  atomic.Int64 // lines of the log
 	rooms     *application.Rooms
 	messaging *application.Messaging
@@ -196,7 +210,7 @@ func (p *post) open(path string) {
 	}
 	p.tenancy = application.NewTenancy(store, store, store, sealer, ids, clock,
 		application.NewRevocations(inproc.NewBus(), identity, noSockets{}, noPlaces{}, log), application.NewUsage(store, clock, log), upkeep, noSockets{}, noPlaces{})
-	courier := application.NewCourier(store, p.through, identity, leaving{p.presence, &p.away}, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
+	courier := application.NewCourier(settling{store, &p.unkept}, p.through, identity, leaving{p.presence, &p.away}, p.receiver, sealer, ids, jsonEncoder{}, p.tenancy, clock, log,
 		application.CourierConfig{Retry: domain.Retry{Max: 5, Interval: 30 * time.Second}, Idle: 30 * time.Second})
 	p.rooms = application.NewRooms(store, ids, clock, upkeep)
 	p.messaging = application.NewMessaging(store, store, identity, ids, clock, courier, nil)
@@ -468,6 +482,18 @@ func TestAnOutageLosesNothing(t *testing.T) {
 }
 
 // TestALargeRoomIsOneJobInSmallCalls: each member is named once, whatever fails in between.
+func TestAnOutcomeIsKeptThoughTheStoreWasAwayForAMoment(t *testing.T) {
+	t.Parallel()
+	inPost(t, func(int, ports.Attempt) ports.Outcome { return accepted }, func(p *post) {
+		p.send("ann", p.group("ann", "bob"))
+		p.unkept.Store(20)
+		time.Sleep(5 * time.Minute) // the lease of a call has passed
+		if calls := len(p.got()); calls != 1 || p.waiting(domain.LaneWebhook) != 0 || p.warnings.Load() != 0 {
+			t.Errorf("%d calls, %d jobs wait, %d lines in the log; want one call that is over", calls, p.waiting(domain.LaneWebhook), p.warnings.Load())
+		}
+	})
+}
+
 func TestCallsWaitWhilePresenceCannotBeAsked(t *testing.T) {
 	t.Parallel()
 	inPost(t, func(int, ports.Attempt) ports.Outcome { return accepted }, func(p *post) {

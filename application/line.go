@@ -102,15 +102,30 @@ func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) 
 		}
 		return
 	}
-	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
-	defer cancel()
-	lost, err := l.c.outbox.Settle(settling, []ports.Settlement{s})
-	if err != nil {
-		l.c.log.Error("outcome of an outbox job not kept", "error", err, "job", claim.ID.String(), "lane", l.name)
-	}
-	l.counters.lost.Add(int64(len(lost)))
+	l.settle(ctx, s)
 	if err := l.c.heed(ctx, l, now); err != nil {
 		l.c.log.Error("endpoint not disabled", "error", err, "tenant", string(claim.Tenant), "lane", l.name)
+	}
+}
+
+// settle keeps what became of a job. It is repeated for a while when the store cannot be written: a call that was
+// acknowledged is else made again when the lease ends.
+func (l *line) settle(ctx context.Context, s ports.Settlement) {
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	for again := false; ; again = true {
+		lost, err := l.c.outbox.Settle(settling, []ports.Settlement{s})
+		if err == nil {
+			if !again { // else it may have been kept the first time
+				l.counters.lost.Add(int64(len(lost)))
+			}
+			return
+		}
+		passing := errors.Is(err, domain.ErrUnavailable) || errors.Is(err, domain.ErrBusy)
+		if !passing || ctx.Err() != nil || !sleep(settling, finishRetry) {
+			l.c.log.Error("outcome of an outbox job not kept", "error", err, "job", s.Claim.ID.String(), "lane", l.name)
+			return
+		}
 	}
 }
 
