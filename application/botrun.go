@@ -188,10 +188,16 @@ func (u *botRun) settle(ctx context.Context, write func(ports.Tx) error) error {
 // takeOver ends the stream of a run that died: what was kept of it is the message. What was asked since is the next run's.
 func (u *botRun) takeOver(ctx context.Context, left domain.Stream) error {
 	u.hold.Trigger = left.ReplyTo
-	u.saw.Store(u.asked.FirstRev) // nobody knows what the run that died saw, but that it came behind what it answers
+	// Nobody knows what the run that died saw, but that it came behind what it answers; where that was not read, behind the
+	// room's beginning.
+	u.saw.Store(max(u.asked.FirstRev, 1))
 	u.part = domain.StreamPart{
 		Tenant: u.claim.Tenant, Room: left.Room, Message: left.Message, Bot: left.Bot.User(), ReplyTo: left.ReplyTo,
 		Attempt: left.Attempt, Text: left.Text,
 	}
-	return u.finish(ctx, ending{finish: domain.FinishError, code: domain.StreamInterrupted})
+	end := ending{finish: domain.FinishError, code: domain.StreamInterrupted}
+	if u.room.Handoff.IsHuman() { // though it may be handed back by now
+		end.code = domain.StreamHandedOff
+	}
+	return u.finish(ctx, end)
 }

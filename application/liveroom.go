@@ -173,7 +173,18 @@ func (r *liveRoom) deliver(f *Fanout, sig signal) bool {
 	case domain.EventRoomRemoved:
 		r.end(f, sig.Rev)
 	}
+	r.endWaits(f)
 	return true
+}
+
+// endWaits makes the seats live that have waited for the room to come where they stand. dismiss comes before: it must know that
+// they have seen the step. The caller holds r.mu.
+func (r *liveRoom) endWaits(f *Fanout) {
+	for i := range r.seats {
+		if s := &r.seats[i]; s.state == waiting && s.pos == r.last {
+			s.goLive(f, r)
+		}
+	}
 }
 
 // end takes the seats of a room that was removed: those that stood at its end have got the removal as the last step of
@@ -238,13 +249,7 @@ func (r *liveRoom) admitLate(peers []*Peer, rev int64) {
 // offer pushes the next frame to a live seat; one whose queue is full falls behind and is caught up later.
 func (s *seat) offer(f *Fanout, r *liveRoom, sig signal) {
 	waited := s.state == waiting
-	switch {
-	case s.state == behind || waited && sig.Rev < s.pos:
-		return
-	case waited && sig.Rev == s.pos:
-		if len(sig.users) == 0 { // else dismiss must know that this seat has seen it
-			s.goLive(f, r)
-		}
+	if s.state == behind || waited && sig.Rev <= s.pos {
 		return
 	}
 	s.state = live

@@ -84,6 +84,25 @@ func (s *stalls) drain() {
 	s.peer.run(context.Background())
 }
 
+// reads has the socket caught up from a store that is a step ahead of the room: its seat waits there.
+func (s *stalls) reads() {
+	s.room.seats[0].state, s.room.seats[0].pos = behind, s.room.last+1
+	s.peer.addTask(task{room: s.room})
+	s.drain()
+}
+
+// hears tells the room the next step of its log.
+func (s *stalls) hears(kind domain.EventKind, users ...domain.UserID) {
+	rev := s.room.last + 1
+	s.room.deliver(s.f, signal{users: users, Frame: ports.Frame{Rev: rev, Kind: kind, Bytes: fmt.Appendf(nil, "%s@%d", kind, rev)}})
+}
+
+// sweeps has the room hear from the store alone that it was removed, at rev.
+func (s *stalls) sweeps(rev int64) {
+	s.room.compare(rev, false)
+	s.f.repairIfBehind(s.room)
+}
+
 func (s *stalls) saw(t *testing.T, want ...string) {
 	t.Helper()
 	if !slices.Equal(s.sink.got, want) {
@@ -199,13 +218,62 @@ func TestAFailureComesToASocketThatTookNothingThen(t *testing.T) {
 	s.saw(t, `start 1 ""`, `error TIMEOUT "half an answer"`)
 }
 
+// TestASocketThatHasReadAheadGoesOnWithTheAnswerOnceItsNodeHasHeardAsMuch, whatever it was that the node heard.
+func TestASocketThatHasReadAheadGoesOnWithTheAnswerOnceItsNodeHasHeardAsMuch(t *testing.T) {
+	t.Parallel()
+	for kind, users := range map[domain.EventKind][]domain.UserID{
+		domain.EventMessage: nil, domain.EventMemberUpdated: {"bob"}, domain.EventMemberRemoved: {"bob"},
+	} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			s := openStalls()
+			s.tell(1, 0, "")
+			s.reads()
+			s.tell(1, 0, "half") // the socket gets it with what follows
+			s.hears(kind, users...)
+			s.tell(1, 4, " an answer")
+			failed := s.part(1, 0, "half an answer")
+			failed.Failed = domain.StreamTimeout
+			s.room.stream(s.f, newStreamSignal(failed))
+			s.saw(t, `start 1 ""`, "delta 0+half an answer", `error TIMEOUT "half an answer"`)
+		})
+	}
+}
+
+// TestNothingOfAnAnswerFollowsTheRemovalThatTheSweepTells a socket that waits for its node to hear as much as it has read.
+func TestNothingOfAnAnswerFollowsTheRemovalThatTheSweepTells(t *testing.T) {
+	t.Parallel()
+	for _, at := range []int64{7, 0} { // 0: the store does not know any more where
+		s := openStalls()
+		s.reads()
+		s.tell(1, 0, "")
+		s.tell(1, 0, "half an answer")
+		s.sweeps(at)
+		s.drain()
+		s.saw(t, fmt.Sprintf("room.removed@%d", max(at, 6)))
+	}
+}
+
 // TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds: offsets that fit what came before, an end once, and that of what
-// had begun; however many runs speak at once, and whenever the socket takes nothing.
+// had begun; however many runs speak at once, whenever the socket takes nothing or has read ahead, and however the removal of
+// the room is heard of.
 func TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		s := openStalls()
-		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+		readsAt, hearsAt := rapid.IntRange(0, 40).Draw(t, "reads ahead at"), rapid.IntRange(0, 40).Draw(t, "hears at")
+		hears := func() {
+			s.drain()
+			s.hears(domain.EventMemberUpdated, "bob")
+		}
+		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
+			if i == readsAt && s.room.last == 5 {
+				s.drain()
+				s.reads()
+			}
+			if i == hearsAt {
+				hears()
+			}
 			if rapid.Bool().Draw(t, "drained") {
 				s.drain()
 			} else {
@@ -219,7 +287,15 @@ func TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds(t *testing.T) {
 			}
 			s.room.stream(s.f, newStreamSignal(part))
 		}
-		s.room.deliver(s.f, signal{Frame: ports.Frame{Rev: 6, Kind: domain.EventRoomRemoved, Bytes: []byte("removed")}})
+		if rapid.Bool().Draw(t, "heard") {
+			if s.room.seats[0].state == waiting {
+				hears()
+			}
+			s.hears(domain.EventRoomRemoved)
+		} else {
+			s.drain()
+			s.sweeps(rapid.SampledFrom([]int64{0, 7}).Draw(t, "removed at"))
+		}
 		s.drain()
 		open, points := false, 0
 		for i, frame := range s.sink.got {
@@ -240,7 +316,7 @@ func TestWhateverNodesSayOfAnAnswerASocketIsShownOneThatHolds(t *testing.T) {
 				open = false
 			}
 		}
-		if open || s.sink.got[len(s.sink.got)-1] != "removed" {
+		if open || !strings.HasPrefix(s.sink.got[len(s.sink.got)-1], "room.removed@") {
 			t.Fatalf("%q does not end", s.sink.got)
 		}
 	})

@@ -80,7 +80,7 @@ const (
 	speakEvery    = 20 * time.Millisecond // between two parts of a stream: what comes meanwhile goes together
 	streamBeat    = 10 * time.Second      // a stream that has nothing to say says that
 	finishTimeout = 5 * time.Second       // of what ends a run, when the server stops
-	finishRetry   = 200 * time.Millisecond
+	storeRetry    = 200 * time.Millisecond
 	runLater      = time.Second // until a run that its tenant's budget has no place for is tried again
 )
 

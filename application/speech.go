@@ -54,12 +54,18 @@ func (u *botRun) open(ctx context.Context) (opened bool, err error) {
 	s := u.stream()
 	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) {
 		note, err := tx.OpenStream(u.holding(), s)
-		if err == nil && (note.Human || note.Removed) {
+		switch {
+		case err != nil:
+		case note.Human && s.Attempt == 1 && !note.Removed:
+			err = errHuman // nothing of it is stored
+		case note.Human || note.Removed:
 			err = tx.EndStream(u.hold, s.Message)
 		}
 		return note, err
 	})
 	switch {
+	case errors.Is(err, errHuman): // and may be handed back by now: who holds the job next looks who is to answer
+		return false, u.putBack(ctx, 0)
 	case errors.Is(err, domain.ErrLeaseLost):
 		return false, nil
 	case err != nil:
@@ -114,13 +120,21 @@ func (u *botRun) ask(ctx context.Context, system string, voice *voice) (end endi
 	}
 }
 
-// begin begins a stream anew, with its next attempt.
+// begin begins a stream anew, with its next attempt. As long as the lease lasts it waits for a store that cannot be written.
 func (u *botRun) begin(ctx context.Context, attempt int) bool {
 	u.mu.Lock()
 	s := u.stream()
 	u.mu.Unlock()
 	s.Attempt = attempt
-	note, err := ports.Update(ctx, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) { return tx.OpenStream(u.holding(), s) })
+	trying, cancel := context.WithTimeout(ctx, u.r.Config.Lease)
+	defer cancel()
+	var note ports.StreamNote
+	err := persist(trying, func() (err error) {
+		note, err = ports.Update(trying, u.r.Store, u.claim.Tenant, func(tx ports.Tx) (ports.StreamNote, error) {
+			return tx.OpenStream(u.holding(), s)
+		})
+		return err
+	})
 	if !u.heed(note, err) || err != nil { // an attempt that is not stored may be begun by another run as well
 		return false
 	}
@@ -205,12 +219,20 @@ func (u *botRun) finish(ctx context.Context, end ending) error {
 	trying, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	u.book(trying, end)
-	for {
+	return persist(trying, func() error {
 		err := u.store(trying, end)
-		if !errors.Is(err, domain.ErrBusy) && !errors.Is(err, domain.ErrUnavailable) || !sleep(trying, finishRetry) {
+		u.again = true
+		return err
+	})
+}
+
+// persist repeats a write while the store cannot be written, until ctx ends.
+func persist(ctx context.Context, write func() error) error {
+	for {
+		err := write()
+		if !errors.Is(err, domain.ErrBusy) && !errors.Is(err, domain.ErrUnavailable) || !sleep(ctx, storeRetry) {
 			return err
 		}
-		u.again = true
 	}
 }
 

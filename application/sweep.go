@@ -152,9 +152,10 @@ func (r *liveRoom) compare(rev int64, stands bool) (ahead bool) {
 func (r *liveRoom) endUnheard(f *Fanout) {
 	f.tailBytes.Add(int64(r.tail.reset()))
 	r.last = max(r.last+1, r.swept)
-	removal := f.removed(r, r.last)
+	removal := signal{Frame: f.removed(r, r.last)}
+	r.follow(removal)
 	for i := range r.seats {
-		r.seats[i].offer(f, r, signal{Frame: removal})
+		r.seats[i].offer(f, r, removal)
 	}
 	r.end(f, r.last)
 }
