@@ -113,19 +113,19 @@ func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) 
 func (l *line) settle(ctx context.Context, s ports.Settlement) {
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()
-	for again := false; ; again = true {
+	trying, leave := context.WithTimeout(ctx, flushTimeout)
+	defer leave()
+	again := false
+	err := persist(trying, func() error {
 		lost, err := l.c.outbox.Settle(settling, []ports.Settlement{s})
-		if err == nil {
-			if !again { // else it may have been kept the first time
-				l.counters.lost.Add(int64(len(lost)))
-			}
-			return
+		if err == nil && !again { // else it may have been kept the first time
+			l.counters.lost.Add(int64(len(lost)))
 		}
-		passing := errors.Is(err, domain.ErrUnavailable) || errors.Is(err, domain.ErrBusy)
-		if !passing || ctx.Err() != nil || !sleep(settling, finishRetry) {
-			l.c.log.Error("outcome of an outbox job not kept", "error", err, "job", s.Claim.ID.String(), "lane", l.name)
-			return
-		}
+		again = true
+		return err
+	})
+	if err != nil {
+		l.c.log.Error("outcome of an outbox job not kept", "error", err, "job", s.Claim.ID.String(), "lane", l.name)
 	}
 }
 
