@@ -62,8 +62,8 @@ func (h *hook) of(message string) []call {
 // others have long done its work.
 func TestANodeThatStoodStillCommitsNothingTwice(t *testing.T) {
 	t.Parallel()
-	const rooms, words, pace, every = 4, 6000, 40 * time.Millisecond, 50 * time.Millisecond // of answers that outlast the pause
-	span := harness.Lasting(35*time.Second, 140*time.Second)                                // beyond the lease of a run, and beyond that of a call
+	const rooms, words, pace, every = 4, 6000, 40 * time.Millisecond, 100 * time.Millisecond // of answers that outlast the pause
+	span := harness.Lasting(35*time.Second, 140*time.Second)                                 // beyond the lease of a run, and beyond that of a call
 	c := newChoir(t, rooms, words, pace)
 	receiver := newHook(t)
 	hooked := harness.Must(c.server.NewTenantWith("hooked", map[string]any{
@@ -83,8 +83,10 @@ func TestANodeThatStoodStillCommitsNothingTwice(t *testing.T) {
 			}
 		}
 	}
-	send(c.server.Nodes, time.Second)
-	harness.Eventually(t, 60*time.Second, "calls of the webhook", func() bool { return len(receiver.of(sent[0])) > 0 })
+	harness.Eventually(t, 60*time.Second, "calls of the webhook", func() bool { // each is due some seconds after its message
+		send(c.server.Nodes, time.Second)
+		return len(receiver.of(sent[0])) > 0
+	})
 	paused, runs := c.busiest(t)
 	send(c.server.Nodes, 2*time.Second)
 	stopped := time.Now()
