@@ -67,6 +67,8 @@ func (p *Peer) next(r *liveRoom) (step, progress) {
 	case s.until > 0 && s.pos >= s.until:
 		st.log, st.through, st.removed = []signal{{Frame: p.f.removed(r, s.until)}}, s.pos, true
 		return st, inTail
+	case s.until == 0 && s.pos < s.goal && s.pos >= r.last: // what was stored before the connect belongs to its replay
+		return st, unread
 	case s.until == 0 && s.pos == r.last && !s.showAll(p.f, r):
 		return st, refused
 	case s.until == 0 && s.pos >= r.last:

@@ -88,6 +88,7 @@ type seat struct {
 	from   int64 // where the seat was taken: everything above it was pushed, or will be
 	pos    int64 // everything up to this rev was pushed to the socket; not kept while live
 	until  int64 // the user was removed at this rev: nothing above it is theirs; 0 = a member
+	goal   int64 // where the log ended in the store when the seat was taken, of which the node may not have heard yet
 	minSeq int64 // messages below it are left out while catching up
 	known  int64 // the user was a member at this rev, the store says
 	first  int64 // no message below it was sent to this socket; 0 = all that its device has not acknowledged
@@ -346,7 +347,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 	r.emptied = time.Time{}
 	s := seat{peer: p, from: at.pos, pos: at.pos, first: at.first, until: r.ended}
 	switch {
-	case at.pos < r.last || r.ended > 0 || len(r.streams) > 0: // answers under way are shown once it is live
+	case at.pos < max(r.last, at.last) || r.ended > 0 || len(r.streams) > 0: // answers under way are shown once it is live
 		s.rewind(r, at)
 	case at.pos > r.last:
 		s.state = waiting
@@ -359,7 +360,7 @@ func (r *liveRoom) sit(p *Peer, at place) bool {
 
 // rewind sets a seat back to be caught up from a position on. The caller holds r.mu.
 func (s *seat) rewind(r *liveRoom, at place) {
-	s.first = min(s.first, at.first)
+	s.first, s.goal = min(s.first, at.first), max(s.goal, at.last)
 	if s.state != behind {
 		s.state = behind
 		s.peer.addTask(task{room: r, initial: at.initial})

@@ -89,6 +89,28 @@ func TestALostBusCostsFewReadsAndWhatWasMissedComesWithinMoments(t *testing.T) {
 	})
 }
 
+// TestWhatWasStoredBeforeAConnectComesBeforeSyncComplete also when this node has not heard of it yet.
+func TestWhatWasStoredBeforeAConnectComesBeforeSyncComplete(t *testing.T) {
+	t.Parallel()
+	inHallOver(t, nil, func(h *hall) {
+		bus := &cuttableBus{Bus: inproc.NewBus()}
+		h.stopHall()
+		h.bus = bus
+		h.openHall()
+		room := h.group("ann", "bob")
+		phone := h.connect("bob", "phone")
+		phone.ack(room, h.send("ann", room).Seq)
+		time.Sleep(2 * time.Second) // the mark is stored: a new device begins there
+		bus.cut.Store(true)
+		h.send("ann", room)
+		h.send("ann", room)
+		got := h.connect("bob", "tablet").texts()
+		if len(got) != 3 || got[2] != "synced" {
+			t.Errorf("the tablet was sent %v, want both messages and then sync.complete", got)
+		}
+	})
+}
+
 func (c *client) has(seq int64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

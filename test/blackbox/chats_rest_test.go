@@ -297,7 +297,7 @@ func TestLimitsOfChatsAreTheirOwn(t *testing.T) {
 			t.Fatalf("%d calls were answered within %v", answered, time.Since(began))
 		}
 	}
-	if answered < most {
+	if answered < most*9/10 { // several nodes hold up to a tenth of it ahead of need
 		t.Errorf("%d calls were answered, then one was refused", answered)
 	}
 	res := harness.Must(tenant.Backend().Call(http.MethodGet, "/rooms/"+made.room(), nil, http.StatusOK, nil))(t)
