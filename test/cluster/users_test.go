@@ -19,6 +19,11 @@ func of(c *harness.Conn, kind string) (all []harness.Frame) {
 	return slices.DeleteFunc(slices.Clone(c.Frames()), func(f harness.Frame) bool { return f.Type != kind })
 }
 
+// isBob matches frames of a type that are about bob.
+func isBob(kind string, match func(harness.Frame) bool) func(harness.Frame) bool {
+	return func(f harness.Frame) bool { return f.Type == kind && f.UserID == "bob" && match(f) }
+}
+
 func TestATicketOpensOneSocketOnWhicheverNode(t *testing.T) {
 	t.Parallel()
 	tenant, nodes := nodesOf(t, harness.Options{})
@@ -48,9 +53,6 @@ func TestPresenceAndTypingAreToldOnAllNodes(t *testing.T) {
 	room := harness.Must(tenant.Backend().CreateRoom("group", "alice", "bob", "carol"))(t).RoomID
 	watching := []*harness.Conn{connect(t, alice.At(nodes[0])), connect(t, carol.At(nodes[1]))}
 	b := connect(t, bob.At(nodes[2]))
-	isBob := func(kind string, match func(harness.Frame) bool) func(harness.Frame) bool {
-		return func(f harness.Frame) bool { return f.Type == kind && f.UserID == "bob" && match(f) }
-	}
 	for i, c := range watching {
 		harness.Must(c.Await("bob's coming", isBob("presence.update", func(f harness.Frame) bool { return f.Status == "online" })))(t)
 		for _, n := range nodes {
@@ -89,10 +91,13 @@ func TestComingBackOnAnotherNodeWithinTheGraceIsInvisible(t *testing.T) {
 	tenant, nodes := nodesOf(t, harness.Options{})
 	alice, bob := tenant.User("alice"), tenant.User("bob")
 	harness.Must(tenant.Backend().CreateRoom("dm", "alice", "bob"))(t)
-	b := connect(t, bob.At(nodes[0]))
 	var watching []*harness.Conn
 	for i, n := range nodes {
 		watching = append(watching, connect(t, alice.At(n), "device_id", fmt.Sprint(i)))
+	}
+	b := connect(t, bob.At(nodes[0]))
+	for _, c := range watching { // of bob's first coming they are told, whenever the bus brings it
+		harness.Must(c.Await("bob's coming", isBob("presence.update", func(f harness.Frame) bool { return f.Status == "online" })))(t)
 	}
 	const moves = 4
 	for i := 1; i <= moves; i++ {
@@ -102,15 +107,15 @@ func TestComingBackOnAnotherNodeWithinTheGraceIsInvisible(t *testing.T) {
 	}
 	<-time.After(awayFor + 2*time.Second) // by then the going of each socket would have been told
 	for i, c := range watching {
-		if told := of(c, "presence.update"); len(told) > 0 {
-			t.Errorf("a watcher at node %d was told %s although bob was never away for long", i+1, told[0].Raw)
+		if told := of(c, "presence.update"); len(told) != 1 {
+			t.Errorf("a watcher at node %d was told of presence %d times, last %s, although bob was never away for long", i+1, len(told), told[len(told)-1].Raw)
 		}
 	}
 	b.Close()
 	for i, c := range watching {
-		harness.Must(c.AwaitType("presence.update"))(t)
-		if told := of(c, "presence.update"); len(told) != 1 || told[0].Status != "offline" {
-			t.Errorf("a watcher at node %d was told of presence %d times, first %s", i+1, len(told), told[0].Raw)
+		harness.Must(c.Await("bob's going", isBob("presence.update", func(f harness.Frame) bool { return f.Status == "offline" })))(t)
+		if told := of(c, "presence.update"); len(told) != 2 {
+			t.Errorf("a watcher at node %d was told of presence %d times, want bob's coming and his going", i+1, len(told))
 		}
 	}
 }
@@ -121,22 +126,27 @@ func TestOfAUserWhoseNodeDiesTheOthersAreToldOnce(t *testing.T) {
 	tenant, nodes := nodesOf(t, harness.Options{})
 	alice, bob, carol := tenant.User("alice"), tenant.User("bob"), tenant.User("carol")
 	harness.Must(tenant.Backend().CreateRoom("group", "alice", "bob", "carol"))(t)
-	connect(t, bob.At(nodes[0]))
-	connect(t, carol.At(nodes[0]))
 	watching := []*harness.Conn{connect(t, alice.At(nodes[1]), "device_id", "1"), connect(t, alice.At(nodes[2]), "device_id", "2")}
+	connect(t, carol.At(nodes[0]))
+	connect(t, bob.At(nodes[0]))
+	for _, c := range watching {
+		for _, who := range []string{"bob", "carol"} { // their comings are under way until they are told
+			harness.Must(c.Await(who+"'s coming", func(f harness.Frame) bool {
+				return f.Type == "presence.update" && f.UserID == who && f.Status == "online"
+			}))(t)
+		}
+	}
 	harness.Check(t, nodes[0].Kill())
 	died := time.Now()
 	connect(t, carol.At(nodes[1])) // is back in time
 	for i, c := range watching {
-		told := harness.Must(c.AwaitFor(60*time.Second, "bob's going", func(f harness.Frame) bool {
-			return f.Type == "presence.update" && f.UserID == "bob" && f.Status == "offline"
-		}))(t)
+		told := harness.Must(c.AwaitFor(60*time.Second, "bob's going", isBob("presence.update", func(f harness.Frame) bool { return f.Status == "offline" })))(t)
 		t.Logf("told at node %d %s after the death", i+2, told.At.Sub(died).Round(time.Millisecond))
 	}
 	<-time.After(time.Second) // nothing more
 	for i, c := range watching {
-		if all := of(c, "presence.update"); len(all) != 1 {
-			t.Errorf("told of presence %d times at node %d, want of bob's going alone: %s", len(all), i+2, all[len(all)-1].Raw)
+		if all := of(c, "presence.update"); len(all) != 3 {
+			t.Errorf("told of presence %d times at node %d, want of two comings and of bob's going alone: %s", len(all), i+2, all[len(all)-1].Raw)
 		}
 	}
 }
