@@ -74,7 +74,7 @@ ci-whole: build
 	CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi-race $(GO) test -count=1 -timeout 20m ./test/blackbox/...
 
 .PHONY: faults-long
-faults-long: build ## what breaks nodes, disks and networks, for as long as it may last in life: an hour or more
+faults-long: build ## what breaks nodes, disks and networks, for as long as it does in production: an hour or more
 	CHATAPI_TEST_LONG=1 CHATAPI_TEST_BINARY=$(CURDIR)/bin/chatapi $(GO) test -count=1 -p 1 -timeout 4h ./test/faults ./test/cluster
 
 .PHONY: bench

@@ -22,8 +22,8 @@ type step struct {
 	stay    int
 }
 
-// catchUp sends what lies between the seat's position and the room's, from the tail in memory or from the store, and
-// makes the seat live once both are equal.
+// catchUp sends what lies between the seat's position and the room's, from the tail in memory or from the store. Once both
+// are equal it makes the seat live; one that has read ahead of the room waits for it.
 func (p *Peer) catchUp(ctx context.Context, t *task) (done bool, err error) {
 	for {
 		st, state := p.next(t.room)

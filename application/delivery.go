@@ -14,7 +14,7 @@ import (
 )
 
 // Delivery keeps how far devices have followed their rooms and users have read them. Acks and read marks over REST are
-// durable when answered, over sockets within markFlush; others hear of them after that.
+// durable when answered, over sockets within two markFlush or when the writes before them are; others hear of them after that.
 type Delivery struct {
 	store ports.Store
 	hints *Hints

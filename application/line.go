@@ -109,7 +109,7 @@ func (l *line) carry(ctx context.Context, claim ports.Claim, claimed time.Time) 
 }
 
 // settle keeps what became of a job. It is repeated for a while when the store cannot be written: a call that was
-// acknowledged is else made again when the lease ends.
+// acknowledged would be made again when the lease ends.
 func (l *line) settle(ctx context.Context, s ports.Settlement) {
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
 	defer cancel()

@@ -188,7 +188,7 @@ make_database() {
 launch_postgres() {
 	privileges=("${postgres_privileges[@]}")
 	on_orphan=INT start postgres "$pg/postgres" -D "$data" -c "port=$postgres_port" \
-		-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=200
+		-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=300
 	postgres=$REPLY
 	privileges=()
 }

@@ -75,7 +75,7 @@ const (
 	StreamRateLimited StreamCode = "MODEL_RATE_LIMITED" // it answered 429
 	StreamUnreachable StreamCode = "MODEL_UNREACHABLE"  // no connection, or an address that is not allowed
 	StreamHandedOff   StreamCode = "HANDED_OFF"         // people answer now
-	StreamRemoved     StreamCode = "REMOVED"            // the bot is no longer in the room
+	StreamRemoved     StreamCode = "REMOVED"            // the bot is no longer in the room; or whoever is told is not, or the room is gone
 	StreamBudget      StreamCode = "BUDGET_EXCEEDED"    // of the room or the tenant
 )
 

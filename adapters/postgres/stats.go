@@ -21,7 +21,7 @@ type Stats struct {
 	InUse, Idle    int    // connections of the tenants' pool now
 	MaxConns       int
 	OperatorInUse  int     // connections of work across tenants now
-	Waits          int64   // for a connection, since the start
+	Waits          int64   // for a connection or a place at one, since the start
 	WaitSeconds    float64 // in them
 }
 

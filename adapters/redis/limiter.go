@@ -71,6 +71,7 @@ type shard struct {
 type entry struct {
 	own    domain.Bucket // by the calls of this node alone
 	common domain.Bucket // as Redis last said, at best: it has been asked at least as long ago as it answered
+	doubt  time.Duration // how much later than that Redis may have looked
 	slice  int           // calls taken from the common bucket that are not used yet
 	alone  int           // 1: calls were let through alone since Redis last answered
 
@@ -294,6 +295,7 @@ func (e *entry) take() (ok bool) {
 }
 
 // answer is what the bucket says after a call that it allowed or not. The common bucket has given what is in hand here.
+// Who waits as told is let through, however late Redis looked.
 func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 	common := e.common
 	common.Lacks = max(0, common.Lacks-int64(e.slice)*common.Call())
@@ -304,9 +306,7 @@ func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 		Reset:     now.Add(max(e.own.Refill(), common.Refill())),
 	}
 	if !ok {
-		if a.RetryAfter = max(e.own.Wait(e.own.Call()), common.Wait(common.Call())); a.RetryAfter == 0 {
-			a.RetryAfter = minRetry
-		}
+		a.RetryAfter = max(e.own.Wait(e.own.Call()), common.Wait(common.Call())+e.doubt, minRetry)
 		a.Remaining = 0
 	}
 	return a
@@ -404,18 +404,20 @@ func (l *Limiter) sendAll(ctx context.Context, asks []*ask) {
 			[]any{f.rate.PerSecond, f.rate.Burst, f.want, f.own, f.alone, keySpare.Milliseconds(), f.rate.Period().Microseconds()},
 		}
 	}
-	for i, cmd := range l.conn.evalAll(ctx, sliceScript, calls) {
+	cmds := l.conn.evalAll(ctx, sliceScript, calls)
+	_, since := l.now()
+	for i, cmd := range cmds {
 		answer, err := cmd.Int64Slice()
 		if err != nil || len(answer) != 2 {
 			l.fail(asks[i : i+1])
 			continue
 		}
-		asks[i].succeed(answer[0], answer[1])
+		asks[i].succeed(since, answer[0], answer[1])
 	}
 }
 
-// succeed brings the slice home. What the bucket lacked when Redis looked it lacks at most since the ask was made.
-func (f *ask) succeed(granted, lacks int64) {
+// succeed brings home the slice that came at since. What the bucket lacked when Redis looked it lacks at most since the ask was made.
+func (f *ask) succeed(since time.Duration, granted, lacks int64) {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
 	e, rate := f.entry, f.entry.own.Rate
@@ -425,6 +427,7 @@ func (f *ask) succeed(granted, lacks int64) {
 	}
 	e.slice += int(granted)
 	e.common = domain.Bucket{Rate: f.rate, Lacks: lacks * 1000, At: f.sent}
+	e.doubt = since - f.sent
 	e.common.Settle(max(f.sent, e.own.At), rate)
 	e.flight = nil
 	if f.alone == 1 {

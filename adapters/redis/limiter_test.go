@@ -228,6 +228,30 @@ func TestASlowRedisIsWaitedForOnce(t *testing.T) {
 	})
 }
 
+// TestWhoWaitsAsToldIsLetThrough also where Redis was slow to look when it was asked, and is quick when it is asked again.
+func TestWhoWaitsAsToldIsLetThrough(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, shared.addr())
+	nodes, _ := limiters(t, shared.url(), p.url())
+	rate := domain.Rate{PerSecond: 5, Burst: 1}
+	for n := range 5 {
+		bucket := fmt.Sprint("slow ", n)
+		if a := nodes[0].Take(t.Context(), bucket, rate); !a.OK {
+			t.Fatalf("the first call was refused: %+v", a)
+		}
+		p.setDelay(30 * time.Millisecond)
+		refused := nodes[1].Take(t.Context(), bucket, rate)
+		if refused.OK {
+			t.Fatal("two calls of a burst of one were let through")
+		}
+		p.setDelay(0)
+		time.Sleep(refused.RetryAfter)
+		if a := nodes[1].Take(t.Context(), bucket, rate); !a.OK {
+			t.Errorf("after waiting %s as told: %+v", refused.RetryAfter, a)
+		}
+	}
+}
+
 func TestAnAddressThatOneNodeLimitsIsLimitedOnAll(t *testing.T) {
 	t.Parallel()
 	nodes, _ := limiters(t, shared.url(), shared.url())

@@ -114,7 +114,7 @@ func TestFramesThatBreakTheProtocolCloseWithTheirCode(t *testing.T) {
 		return func(c *harness.Conn) error { return c.WriteRaw(websocket.TextMessage, []byte(raw)) }
 	}
 	bytes := func(raw ...byte) func(*harness.Conn) error {
-		return func(c *harness.Conn) error { _, err := c.Net().Write(raw); return err }
+		return func(c *harness.Conn) error { return c.WriteBytes(raw) }
 	}
 	big := `{"type":"send_message","room_id":"` + room + `","content":"` + strings.Repeat("x", 70_000) + `"}`
 	for _, c := range []struct {
@@ -156,7 +156,7 @@ func TestAFragmentedFrameIsOneFrame(t *testing.T) {
 		append([]byte{0x01, 0x80 | 9, 0, 0, 0, 0}, `{"type":"`...), {0x89, 0x80, 0, 0, 0, 0}, // a ping between the parts
 		append([]byte{0x80, 0x80 | 25, 0, 0, 0, 0}, `ping","request_id":"joi"}`...),
 	} {
-		harness.Must(c.Net().Write(part))(t)
+		harness.Check(t, c.WriteBytes(part))
 	}
 	harness.Must(c.Await("pong", func(f harness.Frame) bool { return f.Type == "pong" && f.RequestID == "joi" }))(t)
 }

@@ -12,7 +12,7 @@ import (
 
 // FreePort finds a loopback port that nobody listens on. It looks below the range the kernel hands to outgoing
 // connections (32768 and up on Linux), so that a server which is killed and started again finds its port free. No other test
-// of this machine is given the port while this process lives: a server that came to listen there first would be taken for
+// of this user is given the port while this process lives: a server that came to listen there first would be taken for
 // the one that was to.
 func FreePort() (int, error) {
 	const low, high, tries = 10_000, 32_000, 200
@@ -28,7 +28,7 @@ func FreePort() (int, error) {
 	return 0, fmt.Errorf("no free port in %d tries", tries)
 }
 
-// claimPort locks a file that stands for the port. The kernel lets go of it when this process ends.
+// claimPort locks an empty file that stands for the port, and stays. The kernel lets go of it when this process ends.
 func claimPort(port int) (bool, error) {
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("chatapi-ports-%d", os.Getuid()))
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -337,8 +337,15 @@ func (c *Conn) WriteRaw(kind int, raw []byte) error {
 	return c.ws.WriteMessage(kind, raw)
 }
 
-// Net is the connection below the WebSocket protocol, for bytes that no client library sends.
-func (c *Conn) Net() net.Conn { return c.ws.NetConn() }
+// WriteBytes writes below the WebSocket protocol, for bytes that no client library sends.
+func (c *Conn) WriteBytes(raw []byte) error {
+	conn := c.ws.NetConn()
+	if err := conn.SetWriteDeadline(time.Now().Add(requestTimeout)); err != nil { // that of the last pong is left else
+		return err
+	}
+	_, err := conn.Write(raw)
+	return err
+}
 
 // Request sends a frame with a request id of its own and returns the reply or error that answers it.
 func (c *Conn) Request(fields map[string]any) (Frame, error) {
