@@ -122,13 +122,46 @@ func (s *Store) start(ctx context.Context) (err error) {
 
 // ensureEpoch reads the epoch, made by the first node at its first start.
 func (s *Store) ensureEpoch(ctx context.Context) error {
-	fresh := make([]byte, 16)
-	if _, err := io.ReadFull(s.cfg.Random, fresh); err != nil {
-		return fmt.Errorf("make an epoch: %w", err)
+	fresh, err := s.cfg.newEpoch()
+	if err != nil {
+		return err
 	}
-	text, err := s.keepMeta(ctx, "epoch", hex.EncodeToString(fresh))
+	text, err := s.keepMeta(ctx, "epoch", string(fresh))
 	s.epoch = domain.Epoch(text)
 	return err
+}
+
+func (cfg Config) newEpoch() (domain.Epoch, error) {
+	fresh := make([]byte, 16)
+	if _, err := io.ReadFull(cfg.Random, fresh); err != nil {
+		return "", fmt.Errorf("make an epoch: %w", err)
+	}
+	return domain.Epoch(hex.EncodeToString(fresh)), nil
+}
+
+// RenewEpoch gives the database another epoch, so that clients take it for another log than the one they have seen. It
+// neither makes nor migrates a schema, and holds the database alone meanwhile. Errors: ErrDSN, ErrServer, ErrNotAlone when a
+// server has it open.
+func RenewEpoch(ctx context.Context, cfg Config) (epoch domain.Epoch, err error) {
+	cfg = cfg.withDefaults()
+	cfg.Alone, cfg.Beside = true, false
+	held, err := claimStore(ctx, cfg)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, held.release()) }()
+	if epoch, err = cfg.newEpoch(); err != nil {
+		return "", err
+	}
+	const renew = "INSERT INTO store_meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+	err = held.use(func(c *pgx.Conn) error {
+		_, err := c.Exec(ctx, renew, string(epoch))
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("store the epoch: %w", err)
+	}
+	return epoch, nil
 }
 
 // keepMeta stores a value that is made once, and returns what is kept.

@@ -119,13 +119,17 @@ func ensureEpoch(db *conn) (epoch domain.Epoch, err error) {
 	if err != nil || found {
 		return epoch, err
 	}
-	fresh := make([]byte, 16)
-	_, _ = rand.Read(fresh) // never fails: the runtime ends the process instead
-	if err := db.run("INSERT INTO store_meta (name, value) VALUES ('epoch', ?)", hex.EncodeToString(fresh)); err != nil {
+	if err := db.run("INSERT INTO store_meta (name, value) VALUES ('epoch', ?)", string(newEpoch())); err != nil {
 		return "", fmt.Errorf("store the epoch: %w", err)
 	}
 	_, err = read()
 	return epoch, err
+}
+
+func newEpoch() domain.Epoch {
+	fresh := make([]byte, 16)
+	_, _ = rand.Read(fresh) // never fails: the runtime ends the process instead
+	return domain.Epoch(hex.EncodeToString(fresh))
 }
 
 // Epoch implements ports.EpochReader.

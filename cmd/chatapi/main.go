@@ -22,6 +22,7 @@ type commands struct {
 	Key     keyCommand     `cmd:"" help:"Make and revoke a tenant's keys."`
 	Token   tokenCommand   `cmd:"" help:"Mint a JWT for a user."`
 	Migrate migrateCommand `cmd:"" help:"Show the store's schema, or bring it up to date."`
+	Store   storeCommand   `cmd:"" help:"Back a store up, and make a restored one ready."`
 	Config  configCommand  `cmd:"" help:"Print the effective configuration, secrets masked."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is healthy."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -225,6 +225,40 @@ func TestMigrateTellsWhatItHasDoneOnPostgres(t *testing.T) {
 	}
 }
 
+// TestANewEpochHasAllNodesStopped, and is that of every node afterwards.
+func TestANewEpochHasAllNodesStopped(t *testing.T) {
+	t.Parallel()
+	s := harness.Start(t, harness.Options{Topology: harness.Clustered, Nodes: 2, Empty: true})
+	tenant := harness.Must(s.NewTenant("restored"))(t)
+	epochs := func() (of []string) {
+		for _, n := range s.Nodes {
+			c := connect(t, tenant.User("bob").At(n))
+			of = append(of, harness.Must(c.AwaitType("connected"))(t).Epoch)
+			c.Close()
+		}
+		return of
+	}
+	before := epochs()
+	for _, n := range s.Nodes {
+		if _, err := s.Command(t.Context(), "store", "new-epoch"); err == nil || !strings.Contains(err.Error(), "a server has the store open") {
+			t.Errorf("a new epoch beside a node: %v", err)
+		}
+		if code := harness.Must(n.Terminate(20 * time.Second))(t); code != 0 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	var renewed struct {
+		Epoch string `json:"epoch"`
+	}
+	harness.Check(t, json.Unmarshal([]byte(harness.Must(s.Command(t.Context(), "store", "new-epoch", "--json"))(t)), &renewed))
+	harness.Check(t, s.Start())
+	for _, epoch := range epochs() {
+		if epoch != renewed.Epoch || epoch == before[0] {
+			t.Errorf("a node has the epoch %s, want %s and not %s", epoch, renewed.Epoch, before[0])
+		}
+	}
+}
+
 // TestANodeFindsItsBackendsInFiles: DATABASE_DSN_FILE and REDIS_URL_FILE make it a node of the cluster, and it tells their
 // passwords to nobody.
 func TestANodeFindsItsBackendsInFiles(t *testing.T) {

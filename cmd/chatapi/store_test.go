@@ -1,0 +1,113 @@
+package main
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+type copied struct {
+	File  string `json:"file"`
+	Bytes int64  `json:"bytes"`
+}
+
+// TestACopyIsAStoreOfItsOwn that opens with the sealing key, and that nobody but its owner reads.
+func TestACopyIsAStoreOfItsOwn(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := m.serve()
+	made := decoded[madeTenant](m, "tenant", "create", "acme")
+	out, complaint, code := m.run("store", "backup", "copy.db")
+	if code != 0 || !strings.Contains(out, "copy.db") || !strings.Contains(complaint, m.storeFile()+".key") {
+		t.Errorf("exit code %d, printed %s%s", code, out, complaint)
+	}
+	if info, err := os.Stat(filepath.Join(m.dir, "copy.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy is %v, %v; want it for its owner alone", info, err)
+	}
+	p.stop(syscall.SIGTERM)
+	again := decoded[copied](m, "store", "backup", "again.db") // with no server
+	if info, err := os.Stat(again.File); err != nil || info.Size() != again.Bytes || again.Bytes == 0 {
+		t.Errorf("told %+v of a copy that is %v, %v", again, info, err)
+	}
+	for name := range beside(m.t, m.dir) {
+		if strings.Contains(name, ".part") {
+			t.Errorf("left %s", name)
+		}
+	}
+	key, err := os.ReadFile(m.storeFile() + ".key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"copy.db", "again.db"} {
+		if err := os.WriteFile(filepath.Join(m.dir, file+".key"), key, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		other := newMachine(t, "DATABASE_DSN=file:"+filepath.Join(m.dir, file))
+		served := other.serve()
+		if got := served.status("/rooms", "X-API-Key", made.APIKey); got != 200 {
+			t.Errorf("a server on %s answers a key of the store with %d", file, got)
+		}
+		served.stop(syscall.SIGTERM)
+	}
+}
+
+func beside(t *testing.T, dir string) map[string]fs.DirEntry {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]fs.DirEntry{}
+	for _, e := range entries {
+		names[e.Name()] = e
+	}
+	return names
+}
+
+func TestABackupThatCannotBeMadeLeavesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	refuses(t, m, "no store at "+m.storeFile(), "store", "backup", "copy.db")
+	m.must("migrate", "up")
+	m.must("store", "backup", "copy.db")
+	refuses(t, m, "already exists", "store", "backup", "copy.db")
+	refuses(t, m, "no such file or directory", "store", "backup", "nowhere/copy.db")
+	notes := newMachine(t, "DATABASE_DSN=file:notes.txt")
+	if err := os.WriteFile(filepath.Join(notes.dir, "notes.txt"), []byte(strings.Repeat("no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, notes, "not a database", "store", "backup", "copy.db")
+	if left := beside(t, notes.dir); len(left) != 1 {
+		t.Errorf("left %v", left)
+	}
+	refuses(t, newMachine(t, "DATABASE_DSN=postgres://127.0.0.1/chatapi", "SECRETS_KEY="+strings.Repeat("0a", 32)), "pg_dump", "store", "backup", "copy.db")
+}
+
+// TestANewEpochIsOnlyForAStoreThatNobodyServes, and changes nothing else.
+func TestANewEpochIsOnlyForAStoreThatNobodyServes(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	refuses(t, m, "no store at "+m.storeFile(), "store", "new-epoch")
+	p := m.serve()
+	m.must("tenant", "create", "acme")
+	refuses(t, m, "a server has the store open: "+m.storeFile(), "store", "new-epoch")
+	p.stop(syscall.SIGTERM)
+	type renewed struct {
+		Epoch string `json:"epoch"`
+	}
+	first, second := decoded[renewed](m, "store", "new-epoch"), decoded[renewed](m, "store", "new-epoch")
+	if len(first.Epoch) != 32 || first == second {
+		t.Errorf("two new epochs are %+v and %+v", first, second)
+	}
+	if listed := decoded[[]madeTenant](m, "tenant", "list"); len(listed) != 1 {
+		t.Errorf("got %+v, want the tenant that was there", listed)
+	}
+	notes := newMachine(t, "DATABASE_DSN=file:notes.txt")
+	if err := os.WriteFile(filepath.Join(notes.dir, "notes.txt"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, notes, "store_meta", "store", "new-epoch")
+}
