@@ -26,7 +26,7 @@ type Allowance struct {
 	Limit      int           // of the rate; 0 = unlimited
 	Remaining  int           // calls that would be allowed right now
 	Reset      time.Time     // when the bucket is full again
-	RetryAfter time.Duration // until the next call is allowed; 0 when OK
+	RetryAfter time.Duration // after it the next call is allowed, unless others come first; 0 when OK
 }
 
 // RateOf is the tenant's rate; fallback is the operator's default.

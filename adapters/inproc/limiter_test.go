@@ -16,6 +16,7 @@ import (
 type limiterBackend struct{ limiter *inproc.Limiter }
 
 func (b limiterBackend) Node(*testing.T) ports.Limiter { return b.limiter }
+func (b limiterBackend) Unsure() time.Duration         { return 0 }
 func (b limiterBackend) Pass(d time.Duration)          { time.Sleep(d) }
 
 func TestLimiterKeepsItsContract(t *testing.T) {

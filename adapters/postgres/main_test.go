@@ -154,7 +154,7 @@ func openStore(tb testing.TB, cfg postgres.Config) *postgres.Store {
 		cfg.DSN = newDatabase(tb)
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})) // is shown of a test that fails
 	}
 	if cfg.OnFatal == nil {
 		cfg.OnFatal = func(err error) { tb.Errorf("fatal: %v", err) }

@@ -32,6 +32,9 @@ func (c limitCluster) Node(t *testing.T) ports.Limiter {
 	return l
 }
 
+// Unsure is what an answer of Redis takes on a machine that is busy with the other tests.
+func (c limitCluster) Unsure() time.Duration { return 250 * time.Millisecond }
+
 type presenceCluster struct{ cluster }
 
 func (c presenceCluster) Node(t *testing.T) ports.Presence {

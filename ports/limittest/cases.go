@@ -139,7 +139,7 @@ func unlimited(t *testing.T, b Backend) {
 // change gives a bucket another rate. What its calls so far count for at that is the limiter's to say, within what the
 // cases below ask.
 func (b *bucket) change(perSecond, burst int) domain.Rate {
-	b.oracle = oracle{rate: domain.Rate{PerSecond: perSecond, Burst: burst}}
+	b.oracle = oracle{rate: domain.Rate{PerSecond: perSecond, Burst: burst}, unsure: b.oracle.unsure}
 	return b.oracle.rate
 }
 

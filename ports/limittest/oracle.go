@@ -14,8 +14,9 @@ type span struct{ first, last time.Time }
 // oracle is the definition of a token bucket: a call is allowed unless it would be the last of n calls within a time t
 // with n > burst + rate·t. It is told of the calls that were allowed, looks back at all of them, and rounds nothing.
 type oracle struct {
-	rate  domain.Rate
-	calls []span
+	rate   domain.Rate
+	unsure time.Duration // of the backend
+	calls  []span
 }
 
 // call is what one call owes; rate.PerSecond of it is paid back each nanosecond.
@@ -61,7 +62,7 @@ func (o *oracle) check(t *testing.T, what string, a domain.Allowance, at span, t
 	}
 	if !a.OK {
 		low, high := o.wait(least+o.call()-o.size()), o.wait(most+o.call()-o.size())
-		between(t, what+": RetryAfter", a.RetryAfter, low-at.rounding(), high+at.rounding())
+		between(t, what+": RetryAfter", a.RetryAfter, low-at.rounding(), high+at.rounding()+o.unsure)
 	} else if a.RetryAfter != 0 {
 		t.Errorf("%s: allowed with RetryAfter %s", what, a.RetryAfter)
 	}
@@ -97,7 +98,7 @@ type bucket struct {
 
 func newBucket(t *testing.T, b Backend, name string, perSecond, burst int) *bucket {
 	t.Helper()
-	return &bucket{t, b.Node(t), name, oracle{rate: domain.Rate{PerSecond: perSecond, Burst: burst}}}
+	return &bucket{t, b.Node(t), name, oracle{rate: domain.Rate{PerSecond: perSecond, Burst: burst}, unsure: b.Unsure()}}
 }
 
 func (b *bucket) take(what string) domain.Allowance {

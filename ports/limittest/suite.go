@@ -17,6 +17,9 @@ import (
 type Backend interface {
 	// Node is the limiter as one more node sees it; it is closed in t.Cleanup.
 	Node(t *testing.T) ports.Limiter
+	// Unsure is how much longer than needed a node may tell a caller to wait, as it asks others for what a bucket lacks, and
+	// they look a while after that.
+	Unsure() time.Duration
 	// Pass returns when at least d has passed on time.Now, by which buckets fill.
 	Pass(d time.Duration)
 }
