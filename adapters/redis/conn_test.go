@@ -113,6 +113,7 @@ func TestHealthFollowsRedisAndIsLoggedOnce(t *testing.T) {
 		s.restart(t)
 		eventually(t, "it is back", func() bool { ok, _ := conn.Healthy(); return ok })
 	}
+	eventually(t, "the last change is logged", func() bool { return strings.Count(log.String(), "\n") >= 4 })
 	if lines := strings.Count(log.String(), "\n"); lines != 4 {
 		t.Errorf("%d lines were logged, want 4:\n%s", lines, log.String())
 	}
