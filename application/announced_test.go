@@ -22,10 +22,25 @@ type slowToLeave struct {
 	late time.Duration
 }
 
-func (s slowToLeave) Leave(ctx context.Context, node string, users []ports.TenantUser) ([]ports.TenantUser, error) {
-	left, err := s.Presence.Leave(ctx, node, users)
+func (s slowToLeave) Leave(ctx context.Context, node string, users []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
+	left, unknown, err = s.Presence.Leave(ctx, node, users)
 	time.Sleep(s.late)
-	return left, err
+	return left, unknown, err
+}
+
+func TestWhoLeavesTwoNodesAtOnceIsToldOfOnce(t *testing.T) {
+	t.Parallel()
+	s := stagePresence(t, func(s *stages) {
+		s.port.turn(func(p ports.Presence) ports.Presence { return slowToLeave{p, 300 * time.Millisecond} })
+		s.a.came(ann)
+		s.b.came(ann)
+		time.Sleep(10 * time.Second)
+		s.a.went(ann)
+		s.b.went(ann)
+		time.Sleep(20 * time.Second)
+	})
+	const end = 10*time.Second + domain.PresenceGrace
+	s.want(t, tale{0, "ann online0"}, tale{end + 300*time.Millisecond, "ann offline0"})
 }
 
 func TestAGoingThatOvertakesAComingIsSetRight(t *testing.T) {
@@ -296,8 +311,8 @@ func TestWhenAUserWasLastSeenIsNotedOnceWhileThePortIsAway(t *testing.T) {
 // noLeaving takes no going.
 type noLeaving struct{ ports.Presence }
 
-func (noLeaving) Leave(context.Context, string, []ports.TenantUser) ([]ports.TenantUser, error) {
-	return nil, domain.ErrAlone
+func (noLeaving) Leave(context.Context, string, []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
+	return nil, nil, domain.ErrAlone
 }
 
 // stuckStore writes nothing until it is told to give up.

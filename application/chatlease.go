@@ -122,7 +122,7 @@ func (l *chatLeases) close(ctx context.Context, lease chatLease) {
 		}
 	}
 	l.mu.Unlock()
-	if _, err := l.port.Leave(ctx, l.node, tenantUsers(lease.tenant, over)); err != nil {
+	if _, _, err := l.port.Leave(ctx, l.node, tenantUsers(lease.tenant, over)); err != nil {
 		l.log.Warn("closed chat not noted before its lease passes", "error", err)
 	}
 }

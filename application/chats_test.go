@@ -323,8 +323,8 @@ func (brokenPresence) Arrive(context.Context, string, []ports.TenantUser, time.D
 	return nil, errBroken
 }
 
-func (brokenPresence) Leave(context.Context, string, []ports.TenantUser) ([]ports.TenantUser, error) {
-	return nil, errBroken
+func (brokenPresence) Leave(context.Context, string, []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
+	return nil, nil, errBroken
 }
 
 func (brokenPresence) Online(context.Context, domain.TenantID, []domain.UserID) (map[domain.UserID]bool, error) {

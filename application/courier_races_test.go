@@ -15,7 +15,7 @@ import (
 
 func (p *post) leave(users ...string) {
 	for _, u := range users {
-		_, _ = p.presence.Leave(context.Background(), "n", []ports.TenantUser{{Tenant: p.tenant, User: domain.UserID(u)}})
+		_, _, _ = p.presence.Leave(context.Background(), "n", []ports.TenantUser{{Tenant: p.tenant, User: domain.UserID(u)}})
 	}
 }
 

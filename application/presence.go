@@ -209,16 +209,13 @@ func (p *Presence) tellChanges(ctx context.Context) {
 		if len(part) == 0 {
 			continue
 		}
-		left, err := p.port.Leave(ctx, p.node, part)
-		if err == nil {
-			left, err = p.nowhere(ctx, part, left)
-		}
+		left, unknown, err := p.port.Leave(ctx, p.node, part)
 		if err != nil {
 			p.log.Warn("absence not noted yet", "error", err, "users", len(part))
 			continue
 		}
 		p.noteTold(part, false)
-		p.announce(ctx, left, domain.PresenceOffline)
+		p.announce(ctx, append(left, unknown...), domain.PresenceOffline) // of those unknown perhaps once more, which does no harm
 	}
 	p.announce(ctx, nil, "") // what was owed
 }
@@ -265,28 +262,6 @@ func (p *Presence) unsureOf(users []ports.TenantUser) (unsure []ports.TenantUser
 		}
 	}
 	return unsure
-}
-
-// nowhere adds to those who have left the others who are not online: the port has forgotten them, or its answer to an
-// earlier Leave was lost. They are announced in any case, as twice does no harm.
-func (p *Presence) nowhere(ctx context.Context, users, left []ports.TenantUser) ([]ports.TenantUser, error) {
-	known := map[ports.TenantUser]struct{}{}
-	for _, u := range left {
-		known[u] = struct{}{}
-	}
-	rest := slices.DeleteFunc(slices.Clone(users), func(u ports.TenantUser) bool { _, ok := known[u]; return ok })
-	for tenant, ids := range byTenant(rest) {
-		online, err := p.port.Online(ctx, tenant, ids)
-		if err != nil {
-			return nil, err
-		}
-		for _, id := range ids {
-			if !online[id] {
-				left = append(left, ports.TenantUser{Tenant: tenant, User: id})
-			}
-		}
-	}
-	return left, nil
 }
 
 // noteTold notes what the port knows. Who came back while it was told of the absence is told to it anew.

@@ -24,12 +24,12 @@ func (d *deafPresence) Arrive(ctx context.Context, node string, users []ports.Te
 	return arrived, err
 }
 
-func (d *deafPresence) Leave(ctx context.Context, node string, users []ports.TenantUser) ([]ports.TenantUser, error) {
-	left, err := d.Presence.Leave(ctx, node, users)
+func (d *deafPresence) Leave(ctx context.Context, node string, users []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
+	left, unknown, err = d.Presence.Leave(ctx, node, users)
 	if d.deaf.Load() {
-		return nil, errors.New("no answer")
+		return nil, nil, errors.New("no answer")
 	}
-	return left, err
+	return left, unknown, err
 }
 
 func TestWhoGoesWhenThePortHasForgottenIsOffline(t *testing.T) {

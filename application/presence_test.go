@@ -100,7 +100,7 @@ func (m *moodyPresence) Arrive(ctx context.Context, node string, users []ports.T
 	return m.now().Arrive(ctx, node, users, d)
 }
 
-func (m *moodyPresence) Leave(ctx context.Context, node string, users []ports.TenantUser) ([]ports.TenantUser, error) {
+func (m *moodyPresence) Leave(ctx context.Context, node string, users []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
 	return m.now().Leave(ctx, node, users)
 }
 

@@ -94,7 +94,7 @@ func (s *Slots) ask(ctx context.Context, at ports.TenantUser) (taken bool, err e
 		if err != nil || len(arrived) > 0 {
 			return err == nil, err
 		}
-		if left, err := s.port.Leave(ctx, s.node, one); err != nil || len(left) == 0 {
+		if left, _, err := s.port.Leave(ctx, s.node, one); err != nil || len(left) == 0 {
 			return false, err
 		}
 	}
@@ -228,7 +228,7 @@ func (s *Slots) renew(ctx context.Context) {
 // giveUp tells that slots are free. What cannot be told is free when its lease has passed.
 func (s *Slots) giveUp(ctx context.Context, slots []ports.TenantUser) {
 	for part := range slices.Chunk(slots, presenceStep) {
-		if _, err := s.port.Leave(ctx, s.node, part); err != nil {
+		if _, _, err := s.port.Leave(ctx, s.node, part); err != nil {
 			s.log.Warn("slots not given up before their lease passes", "error", err, "slots", len(part))
 			return
 		}

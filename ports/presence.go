@@ -21,8 +21,9 @@ type Presence interface {
 	// node. Called again it renews the lease, or shortens it. Who returns after the lease has passed, and before that was
 	// told, has neither left nor arrived.
 	Arrive(ctx context.Context, node string, users []TenantUser, lease time.Duration) (arrived []TenantUser, err error)
-	// Leave notes that users have no socket on a node any more, and returns those who have none on any node now.
-	Leave(ctx context.Context, node string, users []TenantUser) (left []TenantUser, err error)
+	// Leave notes that users have no socket on a node any more, and returns those who have none on any node now. Of unknown
+	// ones it knew no lease: it has forgotten them, they were told of as expired, or the answer to an earlier Leave was lost.
+	Leave(ctx context.Context, node string, users []TenantUser) (left, unknown []TenantUser, err error)
 	// Expire drops leases that have passed and returns the users who have none left.
 	Expire(ctx context.Context) (left []TenantUser, err error)
 	// Online returns those of a tenant's users that have a socket anywhere.

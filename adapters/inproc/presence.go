@@ -57,17 +57,19 @@ func replaceLease(leases []lease, l lease) []lease {
 }
 
 // Leave implements ports.Presence.
-func (p *Presence) Leave(_ context.Context, node string, users []ports.TenantUser) (left []ports.TenantUser, err error) {
+func (p *Presence) Leave(_ context.Context, node string, users []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
 	over := func(l lease) bool { return l.node == node || l.isOver(now) }
 	for _, u := range users {
-		if leases := p.users[u]; len(leases) > 0 && len(p.end(u, leases, over)) == 0 {
+		if leases := p.users[u]; len(leases) == 0 {
+			unknown = append(unknown, u)
+		} else if len(p.end(u, leases, over)) == 0 {
 			left = append(left, u)
 		}
 	}
-	return left, nil
+	return left, unknown, nil
 }
 
 // Expire implements ports.Presence. It looks at the users only when a lease may have passed, and then at all of them:

@@ -40,8 +40,8 @@ type Config struct {
 	Random io.Reader
 	// Logger hears of failures that clients see only as a 503; nil is slog.Default().
 	Logger *slog.Logger
-	// OnFatal is called once when the store is not this process's alone any more, although it must be: it must end the
-	// process. nil exits with status 1; the failure was logged.
+	// OnFatal is called once when the store is not this process's alone any more, although it must be, or was given another
+	// epoch: it must end the process. nil exits with status 1; the failure was logged.
 	OnFatal func(error)
 }
 

@@ -27,6 +27,9 @@ func isRetryable(err error) bool { code := codeOf(err); return code == "40001" |
 // lockNotAvailable is a lock that was not to be had in time.
 const lockNotAvailable = "55P03"
 
+// undefinedTable is a table that there is not.
+const undefinedTable = "42P01"
+
 // isLost reports that the connection is gone, or the server is going or has not come yet: nothing is known of what was sent
 // last.
 func isLost(err error) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 
 	"github.com/chatapi/chatapi/adapters/postgres"
+	"github.com/chatapi/chatapi/domain"
 	"github.com/chatapi/chatapi/migrations"
 	"github.com/chatapi/chatapi/test/harness"
 )
@@ -257,6 +259,43 @@ func TestHoldOfTheDatabaseIsTakenAgainOrTheProcessEnds(t *testing.T) {
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("a database that was taken over has not ended the process")
+	}
+}
+
+// TestANewEpochEndsWhoeverLostItsHoldMeanwhile, as at a failover: the server would tell clients of a log that is no more.
+func TestANewEpochEndsWhoeverLostItsHoldMeanwhile(t *testing.T) {
+	t.Parallel()
+	name := ownDatabase(t)
+	fatal := make(chan error, 2)
+	cfg := quiet(server.URL(name))
+	if _, err := postgres.RenewEpoch(t.Context(), cfg); !errors.Is(err, postgres.ErrNoEpoch) {
+		t.Errorf("a new epoch of a database that nobody has opened: %v", err)
+	}
+	cfg.OnFatal = func(err error) { fatal <- err }
+	before := []domain.Epoch{openStore(t, cfg).Epoch(), openStore(t, cfg).Epoch()}
+	if _, err := postgres.RenewEpoch(t.Context(), cfg); !errors.Is(err, postgres.ErrNotAlone) {
+		t.Errorf("a new epoch beside servers: %v", err)
+	}
+	var renewed domain.Epoch
+	harness.Eventually(t, 60*time.Second, "the epoch is renewed before they have hold of the database again", func() bool {
+		harness.Check(t, server.Do(name, fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_locks l WHERE locktype = 'advisory'
+			AND granted AND database = (SELECT oid FROM pg_database WHERE datname = '%s')`, name)))
+		var err error
+		renewed, err = postgres.RenewEpoch(t.Context(), cfg)
+		return err == nil
+	})
+	if slices.Contains(before, renewed) {
+		t.Errorf("the epoch was %v and is %s", before, renewed)
+	}
+	for range before {
+		select {
+		case err := <-fatal:
+			if !strings.Contains(err.Error(), "another epoch") {
+				t.Errorf("a process ends for %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("a server with the old epoch goes on")
+		}
 	}
 }
 

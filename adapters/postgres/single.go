@@ -16,6 +16,10 @@ import (
 // see each other's messages until they come back.
 var ErrNotAlone = errors.New("postgres: another server has this database open; to run more than one, set REDIS_URL for all of them")
 
+// errRestored is a database that was given another epoch while this process had no hold of it: what it tells clients is of
+// another log.
+var errRestored = errors.New("postgres: the database has another epoch than at the start: it was restored")
+
 // claim is the hold of a process on the database: a lock of a session of its own, exclusive when the process must be
 // alone, shared when there may be others of its kind. It ends with the process, whatever way that ends.
 type claim struct {
@@ -23,8 +27,9 @@ type claim struct {
 	stop   context.CancelFunc
 	ended  chan struct{}
 	mu     sync.Mutex
-	holder *pgx.Conn // nil while it is lost
-	keeps  bool      // the store's time, which others are to know
+	holder *pgx.Conn    // nil while it is lost
+	keeps  bool         // the store's time, which others are to know
+	epoch  domain.Epoch // that clients were told; empty until it is known
 }
 
 const (
@@ -94,11 +99,32 @@ func (c *claim) take(ctx context.Context) (*pgx.Conn, error) {
 	if err == nil && c.keeps {
 		_, err = holder.Exec(ctx, timeKept)
 	}
+	if err == nil && c.epoch != "" {
+		err = c.compareEpoch(ctx, holder)
+	}
 	if err != nil {
 		closeNow(holder)
 		return nil, err
 	}
 	return holder, nil
+}
+
+// standOn has the process end when it finds another epoch after it had lost its hold.
+func (c *claim) standOn(epoch domain.Epoch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch = epoch
+}
+
+func (c *claim) compareEpoch(ctx context.Context, holder *pgx.Conn) error {
+	var now string
+	if err := holder.QueryRow(ctx, "SELECT value FROM store_meta WHERE name = 'epoch'").Scan(&now); err != nil {
+		return fmt.Errorf("read the epoch: %w", err)
+	}
+	if domain.Epoch(now) != c.epoch {
+		return errRestored
+	}
+	return nil
 }
 
 // watch sees to it that the lock is held, or taken again when its session was lost.
@@ -112,9 +138,16 @@ func (c *claim) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := c.look(ctx); !errors.Is(err, ErrNotAlone) {
+		err := c.look(ctx)
+		if errors.Is(err, errRestored) {
+			c.cfg.Logger.Error("the database was restored, ending", "error", err)
+			c.cfg.OnFatal(err)
+			return
+		}
+		if !errors.Is(err, ErrNotAlone) {
 			continue // held, or not to be had at the moment by anybody
-		} else if c.cfg.Alone {
+		}
+		if c.cfg.Alone {
 			c.cfg.Logger.Error("the database was taken over, ending", "error", err)
 			c.cfg.OnFatal(err)
 			return

@@ -127,8 +127,12 @@ func (s *Store) ensureEpoch(ctx context.Context) error {
 		return err
 	}
 	text, err := s.keepMeta(ctx, "epoch", string(fresh))
+	if err != nil {
+		return err
+	}
 	s.epoch = domain.Epoch(text)
-	return err
+	s.claim.standOn(s.epoch)
+	return nil
 }
 
 func (cfg Config) newEpoch() (domain.Epoch, error) {
@@ -139,9 +143,12 @@ func (cfg Config) newEpoch() (domain.Epoch, error) {
 	return domain.Epoch(hex.EncodeToString(fresh)), nil
 }
 
+// ErrNoEpoch is a database that has no epoch to be renewed.
+var ErrNoEpoch = errors.New("postgres: no epoch is stored: this is no store, or one that no server has opened yet")
+
 // RenewEpoch gives the database another epoch, so that clients take it for another log than the one they have seen. It
-// neither makes nor migrates a schema, and holds the database alone meanwhile. Errors: ErrDSN, ErrServer, ErrNotAlone when a
-// server has it open.
+// neither makes nor migrates a schema, and holds the database alone meanwhile. A node that had lost its hold, as at a failover,
+// finds out when it takes it again, and ends. Errors: ErrDSN, ErrServer, ErrNoEpoch, ErrNotAlone when a server has it open.
 func RenewEpoch(ctx context.Context, cfg Config) (epoch domain.Epoch, err error) {
 	cfg = cfg.withDefaults()
 	cfg.Alone, cfg.Beside = true, false
@@ -153,13 +160,15 @@ func RenewEpoch(ctx context.Context, cfg Config) (epoch domain.Epoch, err error)
 	if epoch, err = cfg.newEpoch(); err != nil {
 		return "", err
 	}
-	const renew = "INSERT INTO store_meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
 	err = held.use(func(c *pgx.Conn) error {
-		_, err := c.Exec(ctx, renew, string(epoch))
+		done, err := c.Exec(ctx, "UPDATE store_meta SET value = $1 WHERE name = 'epoch'", string(epoch))
+		if codeOf(err) == undefinedTable || err == nil && done.RowsAffected() == 0 {
+			return ErrNoEpoch
+		}
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("store the epoch: %w", err)
+		return "", fmt.Errorf("renew the epoch: %w", err)
 	}
 	return epoch, nil
 }

@@ -174,7 +174,7 @@ func TestEveryKeyHasAnEnd(t *testing.T) {
 		user := ports.TenantUser{Tenant: "t", User: domain.UserID(fmt.Sprint("user ", n))}
 		arrive(t, presence, "n", time.Minute, user)
 		if n%2 == 0 {
-			if _, err := presence.Leave(t.Context(), "n", []ports.TenantUser{user}); err != nil {
+			if _, _, err := presence.Leave(t.Context(), "n", []ports.TenantUser{user}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -71,7 +71,7 @@ type shard struct {
 type entry struct {
 	own    domain.Bucket // by the calls of this node alone
 	common domain.Bucket // as Redis last said, at best: it has been asked at least as long ago as it answered
-	doubt  time.Duration // how much later than that Redis may have looked
+	latest time.Duration // when it has a call at the latest, by that: Redis may have looked right before it answered
 	slice  int           // calls taken from the common bucket that are not used yet
 	alone  int           // 1: calls were let through alone since Redis last answered
 
@@ -306,7 +306,7 @@ func (e *entry) answer(ok bool, now time.Time) domain.Allowance {
 		Reset:     now.Add(max(e.own.Refill(), common.Refill())),
 	}
 	if !ok {
-		a.RetryAfter = max(e.own.Wait(e.own.Call()), common.Wait(common.Call())+e.doubt, minRetry)
+		a.RetryAfter = max(e.own.Wait(e.own.Call()), common.Wait(common.Call()), e.latest-e.own.At, minRetry)
 		a.Remaining = 0
 	}
 	return a
@@ -427,7 +427,8 @@ func (f *ask) succeed(since time.Duration, granted, lacks int64) {
 	}
 	e.slice += int(granted)
 	e.common = domain.Bucket{Rate: f.rate, Lacks: lacks * 1000, At: f.sent}
-	e.doubt = since - f.sent
+	worst := domain.Bucket{Rate: f.rate, Lacks: e.common.Lacks, At: since}
+	e.latest = since + worst.Wait(worst.Call())
 	e.common.Settle(max(f.sent, e.own.At), rate)
 	e.flight = nil
 	if f.alone == 1 {

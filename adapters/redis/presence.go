@@ -88,7 +88,7 @@ end
 keep(ARGV[2] / 1000 + ARGV[3])
 return arrived`)
 
-	// The node, then users; the places of those who left.
+	// The node, then users; the places of those who left, and below zero, from -1 on, of those it knows nothing of.
 	leaveScript = goredis.NewScript(leases + `
 local left = {}
 for i = 2, #ARGV do
@@ -102,6 +102,8 @@ for i = 2, #ARGV do
       drop(ARGV[i])
       left[#left + 1] = i - 2
     end
+  else
+    left[#left + 1] = 1 - i
   end
 end
 return left`)
@@ -128,7 +130,8 @@ return online`)
 
 // Arrive implements ports.Presence.
 func (p *Presence) Arrive(ctx context.Context, node string, users []ports.TenantUser, lease time.Duration) ([]ports.TenantUser, error) {
-	return p.places(ctx, "note presence", arriveScript, users, node, lease.Microseconds(), presenceSpare.Milliseconds())
+	arrived, _, err := p.places(ctx, "note presence", arriveScript, users, node, lease.Microseconds(), presenceSpare.Milliseconds())
+	return arrived, err
 }
 
 // presenceSpare is how long users outlive their leases unless somebody is told before: while any node is there it asks
@@ -136,7 +139,7 @@ func (p *Presence) Arrive(ctx context.Context, node string, users []ports.Tenant
 const presenceSpare = time.Hour
 
 // Leave implements ports.Presence.
-func (p *Presence) Leave(ctx context.Context, node string, users []ports.TenantUser) ([]ports.TenantUser, error) {
+func (p *Presence) Leave(ctx context.Context, node string, users []ports.TenantUser) (left, unknown []ports.TenantUser, err error) {
 	return p.places(ctx, "note absence", leaveScript, users, node)
 }
 
@@ -146,7 +149,7 @@ func (p *Presence) Online(ctx context.Context, tenant domain.TenantID, ids []dom
 	for i, id := range ids {
 		users[i] = ports.TenantUser{Tenant: tenant, User: id}
 	}
-	there, err := p.places(ctx, "look up presence", onlineScript, users)
+	there, _, err := p.places(ctx, "look up presence", onlineScript, users)
 	if err != nil {
 		return nil, err
 	}
@@ -157,8 +160,10 @@ func (p *Presence) Online(ctx context.Context, tenant domain.TenantID, ids []dom
 	return online, nil
 }
 
-// places runs a script for users, each with those of its part, and returns the users whose places it answers.
-func (p *Presence) places(ctx context.Context, doing string, script *goredis.Script, users []ports.TenantUser, args ...any) (named []ports.TenantUser, err error) {
+// places runs a script for users, each with those of its part, and returns the users whose places it answers; others are those
+// whose places it answers below zero.
+func (p *Presence) places(ctx context.Context, doing string, script *goredis.Script, users []ports.TenantUser, args ...any) (named, others []ports.TenantUser,
+	err error) {
 	var parts [presenceParts][]ports.TenantUser
 	for _, u := range users {
 		at := partOf(u)
@@ -177,10 +182,10 @@ func (p *Presence) places(ctx context.Context, doing string, script *goredis.Scr
 		calls, asked = append(calls, c), append(asked, users)
 	}
 	if len(calls) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err := p.conn.knownAway(doing); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i, cmd := range p.conn.evalAll(ctx, script, calls) {
 		places, failed := cmd.Int64Slice()
@@ -189,10 +194,14 @@ func (p *Presence) places(ctx context.Context, doing string, script *goredis.Scr
 			continue
 		}
 		for _, at := range places {
-			named = append(named, asked[i][at])
+			if at >= 0 {
+				named = append(named, asked[i][at])
+			} else {
+				others = append(others, asked[i][-at-1])
+			}
 		}
 	}
-	return named, err
+	return named, others, err
 }
 
 // Expire implements ports.Presence.

@@ -60,7 +60,7 @@ func TestPresenceWithoutRedisIsUnavailableSoon(t *testing.T) {
 				_, err := presence.Arrive(t.Context(), "one", []ports.TenantUser{alice}, time.Minute)
 				return err
 			},
-			"Leave":  func() error { _, err := presence.Leave(t.Context(), "one", []ports.TenantUser{alice}); return err },
+			"Leave":  func() error { _, _, err := presence.Leave(t.Context(), "one", []ports.TenantUser{alice}); return err },
 			"Expire": func() error { _, err := presence.Expire(t.Context()); return err },
 			"Online": func() error { _, err := presence.Online(t.Context(), "a", []domain.UserID{"b"}); return err },
 		} {

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/chatapi/chatapi/adapters/postgres"
 	"github.com/chatapi/chatapi/adapters/sqlite"
@@ -36,6 +39,11 @@ func (b *storeBackup) Run(ctx context.Context, c console) error {
 	if _, err := os.Stat(cfg.DataPath); errors.Is(err, fs.ErrNotExist) {
 		return noStore(c, cfg.DataPath)
 	}
+	if strings.HasPrefix(b.File, "file:") {
+		return fmt.Errorf("%s: say where the copy goes as a path, not as a DSN", b.File)
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM) // a copy that is cut short leaves nothing
+	defer stop()
 	if err := sqlite.Backup(ctx, cfg.DatabaseDSN, b.File); err != nil {
 		return err
 	}
@@ -69,8 +77,10 @@ func (n *storeNewEpoch) Run(ctx context.Context, c console) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return noStore(c, cfg.DataPath)
-	case errors.Is(err, sqlite.ErrInUse), errors.Is(err, postgres.ErrNotAlone):
-		return fmt.Errorf("a server has the store open: %s: stop all of them first, or clients of theirs would not fetch anew", cfg.storeName())
+	case errors.Is(err, sqlite.ErrInUse):
+		return fmt.Errorf("a server, or a command, has the store open: stop it first, or its clients would not fetch anew (%w)", err)
+	case errors.Is(err, postgres.ErrNotAlone):
+		return fmt.Errorf("a server has the store open: %s: stop all of them first, or their clients would not fetch anew", cfg.storeName())
 	case err != nil:
 		return fmt.Errorf("DATABASE_DSN: %w", err)
 	}

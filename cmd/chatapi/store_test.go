@@ -83,7 +83,37 @@ func TestABackupThatCannotBeMadeLeavesNothing(t *testing.T) {
 	if left := beside(t, notes.dir); len(left) != 1 {
 		t.Errorf("left %v", left)
 	}
+	refuses(t, m, "not as a DSN", "store", "backup", "file:copy.db")
 	refuses(t, newMachine(t, "DATABASE_DSN=postgres://127.0.0.1/chatapi", "SECRETS_KEY="+strings.Repeat("0a", 32)), "pg_dump", "store", "backup", "copy.db")
+}
+
+// TestABackupThatIsInterruptedLeavesNothing, however far it was.
+func TestABackupThatIsInterruptedLeavesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.must("migrate", "up")
+	m.query("CREATE TABLE ballast (x BLOB); WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) " +
+		"INSERT INTO ballast SELECT zeroblob(1000) FROM n")
+	cmd := m.command("store", "backup", "copy.db")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	begun := func() bool {
+		parts, err := filepath.Glob(filepath.Join(m.dir, "copy.db.part-*", "copy"))
+		return err == nil && len(parts) > 0
+	}
+	until(t, "the copy is begun", begun)
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("a backup that was interrupted ends well")
+	}
+	for name := range beside(t, m.dir) {
+		if strings.HasPrefix(name, "copy") {
+			t.Errorf("left %s", name)
+		}
+	}
 }
 
 // TestANewEpochIsOnlyForAStoreThatNobodyServes, and changes nothing else.
@@ -93,7 +123,7 @@ func TestANewEpochIsOnlyForAStoreThatNobodyServes(t *testing.T) {
 	refuses(t, m, "no store at "+m.storeFile(), "store", "new-epoch")
 	p := m.serve()
 	m.must("tenant", "create", "acme")
-	refuses(t, m, "a server has the store open: "+m.storeFile(), "store", "new-epoch")
+	refuses(t, m, "has the store open: stop it first", "store", "new-epoch")
 	p.stop(syscall.SIGTERM)
 	type renewed struct {
 		Epoch string `json:"epoch"`
@@ -105,9 +135,12 @@ func TestANewEpochIsOnlyForAStoreThatNobodyServes(t *testing.T) {
 	if listed := decoded[[]madeTenant](m, "tenant", "list"); len(listed) != 1 {
 		t.Errorf("got %+v, want the tenant that was there", listed)
 	}
-	notes := newMachine(t, "DATABASE_DSN=file:notes.txt")
-	if err := os.WriteFile(filepath.Join(notes.dir, "notes.txt"), nil, 0o600); err != nil {
+	empty := newMachine(t, "DATABASE_DSN=file:empty.db")
+	if err := os.WriteFile(filepath.Join(empty.dir, "empty.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, notes, "store_meta", "store", "new-epoch")
+	refuses(t, empty, "this is no store", "store", "new-epoch")
+	if info, err := os.Stat(filepath.Join(empty.dir, "empty.db")); err != nil || info.Size() != 0 {
+		t.Errorf("what is no store has become %v, %v", info, err)
+	}
 }

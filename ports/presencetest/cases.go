@@ -20,16 +20,16 @@ func lastIsADeparture(t *testing.T, b Backend) {
 	two.arrive(long, alice)
 	same(t, "one of two nodes", one.leave(alice, bob), bob)
 	same(t, "the last", two.leave(alice), alice)
-	same(t, "again", two.leave(alice))
+	same(t, "again", two.leaveUnknown(alice, bob), alice, bob)
 	same(t, "afterwards", one.expire())
 	same(t, "a new arrival", one.arrive(long, alice), alice)
 }
 
 func strangersLeave(t *testing.T, b Backend) {
 	one, two := newNode(t, b, "one"), newNode(t, b, "two")
-	same(t, "a user never seen", one.leave(alice))
+	same(t, "a user never seen", one.leaveUnknown(alice), alice)
 	one.arrive(long, alice)
-	same(t, "a user of another node", two.leave(alice))
+	same(t, "a user of another node, and one never seen", two.leaveUnknown(alice, bob), bob)
 	same(t, "who is online still", two.online(alice), alice)
 }
 
@@ -121,7 +121,7 @@ func leasePasses(t *testing.T, b Backend) {
 	same(t, "offline before anybody was told", two.online(alice, bob), bob)
 	same(t, "told", two.expire(), alice)
 	same(t, "told again", one.expire())
-	same(t, "left once more", one.leave(alice))
+	same(t, "left once more", one.leaveUnknown(alice), alice)
 	same(t, "a new arrival", one.arrive(long, alice), alice)
 }
 

@@ -30,15 +30,18 @@ func (r reference) arrive(node string, users []ports.TenantUser, holds bool) (ar
 	return arrived
 }
 
-func (r reference) leave(node string, users []ports.TenantUser) (left []ports.TenantUser) {
+func (r reference) leave(node string, users []ports.TenantUser) (left, unknown []ports.TenantUser) {
 	for _, u := range users {
-		delete(r.live[u], node)
-		if r.told[u] && len(r.live[u]) == 0 {
+		if !r.told[u] {
+			unknown = append(unknown, u)
+			continue
+		}
+		if delete(r.live[u], node); len(r.live[u]) == 0 {
 			delete(r.told, u)
 			left = append(left, u)
 		}
 	}
-	return left
+	return left, unknown
 }
 
 func (r reference) expire() (left []ports.TenantUser) {
@@ -70,7 +73,10 @@ func model(t *testing.T, b Backend) {
 			same(t, what+", arrived for a moment", n.arrive(short, some...), want.arrive(n.name, some, false)...)
 			b.Pass(2 * short)
 		case 4, 5:
-			same(t, what+", left", n.leave(some...), want.leave(n.name, some)...)
+			left, unknown := n.leaveAll(some)
+			wantLeft, wantUnknown := want.leave(n.name, some)
+			same(t, what+", left", left, wantLeft...)
+			same(t, what+", unknown", unknown, wantUnknown...)
 		case 6:
 			same(t, what+", expired", n.expire(), want.expire()...)
 		case 7:

@@ -39,8 +39,22 @@ func (n node) arrive(lease time.Duration, users ...ports.TenantUser) []ports.Ten
 
 func (n node) leave(users ...ports.TenantUser) []ports.TenantUser {
 	n.t.Helper()
-	left, err := n.port.Leave(n.t.Context(), n.name, users)
-	return n.check("Leave", left, err)
+	left, _ := n.leaveAll(users)
+	return left
+}
+
+// leaveUnknown fails when any of the users has left, and returns those that the port knew nothing of.
+func (n node) leaveUnknown(users ...ports.TenantUser) []ports.TenantUser {
+	n.t.Helper()
+	left, unknown := n.leaveAll(users)
+	same(n.t, "left", left)
+	return unknown
+}
+
+func (n node) leaveAll(users []ports.TenantUser) (left, unknown []ports.TenantUser) {
+	n.t.Helper()
+	left, unknown, err := n.port.Leave(n.t.Context(), n.name, users)
+	return n.check("Leave", left, err), n.check("Leave", unknown, err)
 }
 
 func (n node) expire() []ports.TenantUser {
