@@ -119,6 +119,7 @@ func (c *claim) standOn(epoch domain.Epoch) {
 func (c *claim) compareEpoch(ctx context.Context, holder *pgx.Conn) error {
 	var now string
 	if err := holder.QueryRow(ctx, "SELECT value FROM store_meta WHERE name = 'epoch'").Scan(&now); err != nil {
+		c.cfg.Logger.Warn("does not know whether the database is the one it was", "error", err)
 		return fmt.Errorf("read the epoch: %w", err)
 	}
 	if domain.Epoch(now) != c.epoch {
@@ -152,7 +153,7 @@ func (c *claim) watch(ctx context.Context) {
 			c.cfg.OnFatal(err)
 			return
 		}
-		c.cfg.Logger.Error("another server takes the database for its own: it needs REDIS_URL, or is to be stopped")
+		c.cfg.Logger.Error("another process takes the database for its own: a server needs REDIS_URL, or is to be stopped; `chatapi store new-epoch` is for when all are")
 	}
 }
 

@@ -278,6 +278,9 @@ func (e *entry) settle(since time.Duration, rate domain.Rate) {
 	if e.slice > 0 && e.own.Rate.Burst != rate.Burst {
 		e.slice = e.slice * rate.Burst / e.own.Rate.Burst
 	}
+	if e.common.Rate != rate {
+		e.latest = 0 // was by the other rate
+	}
 	e.own.Settle(since, rate)
 	e.common.Settle(since, rate)
 }
@@ -428,6 +431,7 @@ func (f *ask) succeed(since time.Duration, granted, lacks int64) {
 	e.slice += int(granted)
 	e.common = domain.Bucket{Rate: f.rate, Lacks: lacks * 1000, At: f.sent}
 	worst := domain.Bucket{Rate: f.rate, Lacks: e.common.Lacks, At: since}
+	worst.Settle(since, rate)
 	e.latest = since + worst.Wait(worst.Call())
 	e.common.Settle(max(f.sent, e.own.At), rate)
 	e.flight = nil

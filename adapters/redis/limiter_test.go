@@ -249,6 +249,20 @@ func TestWhoWaitsAsToldIsLetThrough(t *testing.T) {
 	}
 }
 
+// TestAWaitIsByTheRateInForce, whatever Redis said by another.
+func TestAWaitIsByTheRateInForce(t *testing.T) {
+	t.Parallel()
+	nodes, _ := limiters(t, shared.url())
+	slow := domain.Rate{PerSecond: 1, Burst: 1, Per: time.Minute}
+	nodes[0].Take(t.Context(), "raised", slow)
+	if a := nodes[0].Take(t.Context(), "raised", slow); a.OK || a.RetryAfter < 50*time.Second {
+		t.Errorf("a call a minute: %+v", a)
+	}
+	if a := nodes[0].Take(t.Context(), "raised", domain.Rate{PerSecond: 100, Burst: 1, Per: time.Minute}); a.OK || a.RetryAfter > time.Second {
+		t.Errorf("a hundred calls a minute: %+v", a)
+	}
+}
+
 func TestAnAddressThatOneNodeLimitsIsLimitedOnAll(t *testing.T) {
 	t.Parallel()
 	nodes, _ := limiters(t, shared.url(), shared.url())

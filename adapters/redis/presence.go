@@ -16,8 +16,8 @@ import (
 // Presence keeps in Redis who has a socket on which node. Leases run on Redis's time, and one script changes a user's
 // leases and says what that meant: of all nodes one is told. When Redis has forgotten everything, or was away, the
 // nodes' renewals bring it back; users are told of as arrived then. While Redis is away every call fails within a
-// second, and at once when the node knows, with domain.ErrAlone; when only its answer is lost, nobody is told what
-// that call has changed. It satisfies ports.Presence.
+// second, and at once when the node knows, with domain.ErrAlone; when only its answer is lost, the caller asks again: who
+// has left is unknown then. It satisfies ports.Presence.
 //
 // Users are spread over parts, each a hash of leases and a sorted set of when the last of a user ends, so that a
 // cluster shares them.

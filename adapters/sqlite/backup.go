@@ -8,15 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
-
-	"github.com/chatapi/chatapi/domain"
 )
 
 // Backup copies the database of a DSN to a file that does not exist yet, also beside a running server. The copy is of one
-// moment and has all that was confirmed before the call; it is there as a whole, and on the disk, or not at all, unless the
-// process is killed: that leaves a directory beside it. What a server commits meanwhile stays in its write-ahead log until the
-// copy is made. Errors: ErrDSN, fs.ErrNotExist when there is no database, fs.ErrExist.
+// moment and has all that was confirmed before the call; it is there as a whole, and on the disk, or not at all. A process that
+// is killed leaves a directory named like the file and ".part-"; at the last moment also an empty file. What a server commits
+// meanwhile stays in its write-ahead log until the copy is made. Errors: ErrDSN, fs.ErrNotExist when there is no database,
+// fs.ErrExist.
 func Backup(ctx context.Context, dsn, to string) (err error) {
 	path, err := PathOf(dsn)
 	if err != nil {
@@ -59,7 +57,7 @@ func copyInto(ctx context.Context, path, file string) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	if _, err := db.ExecContext(ctx, "VACUUM INTO ?", file); err != nil {
-		return errors.Join(ctx.Err(), err)
+		return err
 	}
 	return os.Chmod(file, 0o600)
 }
@@ -85,67 +83,4 @@ func reserve(file string) error {
 		return err
 	}
 	return f.Close()
-}
-
-// ErrNoEpoch is a database that has no epoch to be renewed.
-var ErrNoEpoch = errors.New("sqlite: no epoch is stored: this is no store, or one that no server has opened yet")
-
-// renewPatience is for a command at work.
-const renewPatience = time.Second
-
-// RenewEpoch gives the database of a DSN another epoch, so that clients take it for another log than the one they have
-// seen. It neither makes nor migrates a database. Errors: ErrDSN, fs.ErrNotExist when there is none, ErrNoEpoch, ErrInUse when
-// a server has it open.
-func RenewEpoch(ctx context.Context, dsn string) (epoch domain.Epoch, err error) {
-	path, err := PathOf(dsn)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", err
-	}
-	if path, err = resolve(path); err != nil {
-		return "", err
-	}
-	lock, err := waitForLock(ctx, path, renewPatience)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, lock.release()) }()
-	if err := hasEpoch(ctx, path); err != nil {
-		return "", err
-	}
-	db, err := openWith(path, writerPragmas(false))
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, db.close()) }()
-	epoch = newEpoch()
-	if err := db.run("UPDATE store_meta SET value = ? WHERE name = 'epoch'", string(epoch)); err != nil {
-		return "", fmt.Errorf("renew the epoch: %w", err)
-	}
-	return epoch, nil
-}
-
-// hasEpoch looks without a change: the file may be anything.
-func hasEpoch(ctx context.Context, path string) (err error) {
-	db, err := openReadOnly(path)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	var tables, epochs int
-	const hasTable = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'store_meta'"
-	if err := db.QueryRowContext(ctx, hasTable).Scan(&tables); err != nil {
-		return err
-	}
-	if tables > 0 {
-		if err := db.QueryRowContext(ctx, "SELECT count(*) FROM store_meta WHERE name = 'epoch'").Scan(&epochs); err != nil {
-			return err
-		}
-	}
-	if epochs == 0 {
-		return ErrNoEpoch
-	}
-	return nil
 }

@@ -20,3 +20,16 @@ func syncDir(dir string) error {
 	}
 	return errors.Join(err, f.Close())
 }
+
+// ownLike gives a file to the owner of another, as root may: a server that is somebody else opens it then.
+func ownLike(file, other string) error {
+	info, err := os.Stat(other)
+	if err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || os.Geteuid() != 0 {
+		return nil
+	}
+	return os.Chown(file, int(owner.Uid), int(owner.Gid))
+}

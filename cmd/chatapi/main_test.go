@@ -198,7 +198,7 @@ func TestEveryCommandHasHelp(t *testing.T) {
 	m := newMachine(t)
 	for _, words := range []string{
 		"", "serve", "tenant", "tenant create", "tenant list", "tenant show", "tenant delete", "key", "key create",
-		"key revoke", "token", "migrate", "migrate up", "migrate status", "store", "store backup", "store new-epoch", "config",
+		"key revoke", "token", "migrate", "migrate up", "migrate status", "store", "store backup", "store restore", "store new-epoch", "config",
 		"health", "version",
 	} {
 		out := m.must(append(strings.Fields(words), "--help")...)

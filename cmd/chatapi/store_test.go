@@ -116,6 +116,90 @@ func TestABackupThatIsInterruptedLeavesNothing(t *testing.T) {
 	}
 }
 
+type restored struct{ Store, Kept string }
+
+// TestARestoreKeepsWhatWasThere, is refused beside a server, and may be made again; also over a server that was killed.
+func TestARestoreKeepsWhatWasThere(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := m.serve()
+	first := decoded[madeTenant](m, "tenant", "create", "first")
+	m.must("store", "backup", "copy.db")
+	second := decoded[madeTenant](m, "tenant", "create", "second")
+	refuses(t, m, "has the store open: stop it first", "store", "restore", "copy.db")
+	p.stop(os.Kill) // what it had confirmed last is in the write-ahead log
+	const nobody = 65534
+	if os.Geteuid() == 0 { // the server may well be somebody else
+		if err := os.Chown(filepath.Dir(m.storeFile()), nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		got := decoded[restored](m, "store", "restore", "copy.db")
+		if got.Store != m.storeFile() || !strings.HasPrefix(got.Kept, m.storeFile()+".old-") {
+			t.Errorf("told %+v", got)
+		}
+		if is, want := ownerOf(t, m.storeFile()), ownerOf(t, filepath.Dir(m.storeFile())); is != want {
+			t.Errorf("the restored store is %d's, and its directory %d's", is, want)
+		}
+		p = m.serve()
+		if one, two := p.status("/rooms", "X-API-Key", first.APIKey), p.status("/rooms", "X-API-Key", second.APIKey); one != 200 || two != 401 {
+			t.Errorf("after the restore the keys of before and after the copy are answered %d and %d", one, two)
+		}
+		p.stop(syscall.SIGTERM)
+		if err := os.Rename(got.Kept, m.storeFile()); err != nil { // for the next time
+			t.Fatal(err)
+		}
+		p = m.serve()
+		if two := p.status("/rooms", "X-API-Key", second.APIKey); two != 200 {
+			t.Errorf("what was there before the restore answers %d", two)
+		}
+		p.stop(syscall.SIGTERM)
+	}
+	for name := range beside(t, filepath.Dir(m.storeFile())) {
+		if strings.Contains(name, ".part") {
+			t.Errorf("left %s", name)
+		}
+	}
+}
+
+func ownerOf(t *testing.T, path string) uint32 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Uid
+}
+
+func TestARestoreThatCannotBeMadeTouchesNothing(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := m.serve()
+	made := decoded[madeTenant](m, "tenant", "create", "acme")
+	p.stop(syscall.SIGTERM)
+	notes, empty := filepath.Join(m.dir, "notes.txt"), filepath.Join(m.dir, "empty.db")
+	if err := os.WriteFile(notes, []byte(strings.Repeat("no database\n", 100)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before := beside(t, filepath.Dir(m.storeFile()))
+	refuses(t, m, "no such file or directory", "store", "restore", "nothing.db")
+	refuses(t, m, "not a database", "store", "restore", notes)
+	refuses(t, m, "this is no store", "store", "restore", empty)
+	if after := beside(t, filepath.Dir(m.storeFile())); len(after) != len(before) {
+		t.Errorf("left %v, before there were %v", after, before)
+	}
+	p = m.serve()
+	if got := p.status("/rooms", "X-API-Key", made.APIKey); got != 200 {
+		t.Errorf("a key of the store is answered %d", got)
+	}
+	p.stop(syscall.SIGTERM)
+	refuses(t, newMachine(t, "DATABASE_DSN=postgres://127.0.0.1/chatapi", "SECRETS_KEY="+strings.Repeat("0a", 32)), "new-epoch", "store", "restore", notes)
+}
+
 // TestANewEpochIsOnlyForAStoreThatNobodyServes, and changes nothing else.
 func TestANewEpochIsOnlyForAStoreThatNobodyServes(t *testing.T) {
 	t.Parallel()

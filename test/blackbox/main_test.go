@@ -24,7 +24,7 @@ func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	limit := time.Duration(0)
 	if harness.DefaultTopology() == harness.Clustered {
-		limit = 5 * time.Second // milliseconds, unless the machine is busy
+		limit = time.Second
 	}
 	harness.Eventually(t, limit, what, is)
 }

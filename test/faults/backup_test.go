@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -52,22 +51,15 @@ func TestACopyOfABusyStoreIsRestoredWhole(t *testing.T) {
 	t.Cleanup(seen.Drop)
 	epoch := harness.Must(seen.AwaitType("connected"))(t).Epoch
 	last := harness.Must(alice.Room(rooms[0]))(t)
-	if _, err := s.Command(t.Context(), "store", "new-epoch"); err == nil || !strings.Contains(err.Error(), "a server has the store open") {
-		t.Errorf("a new epoch beside a server: %v", err)
+	if _, err := s.Command(t.Context(), "store", "restore", copied); err == nil || !strings.Contains(err.Error(), "has the store open") {
+		t.Errorf("a restore beside a server: %v", err)
 	}
 
 	code := harness.Must(s.Terminate(20 * time.Second))(t)
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	place := filepath.Join(s.Dir, "chatapi.db")
-	for _, name := range []string{place, place + "-wal", place + "-shm"} {
-		if err := os.Remove(name); err != nil && !os.IsNotExist(err) {
-			t.Fatal(err)
-		}
-	}
-	harness.Check(t, os.WriteFile(place, harness.Must(os.ReadFile(copied))(t), 0o600))
-	harness.Must(s.Command(t.Context(), "store", "new-epoch"))(t)
+	harness.Must(s.Command(t.Context(), "store", "restore", copied))(t)
 	harness.Check(t, s.Start())
 
 	audit := &auditor{user: alice, rec: workload.NewRecorder(), known: map[string]bool{}, last: map[string]int64{}}
