@@ -63,21 +63,26 @@ func Restore(ctx context.Context, dsn, from string) (kept string, err error) {
 	return kept, errors.Join(os.Rename(part, path), syncDir(filepath.Dir(path)))
 }
 
-// setAside moves a database to another name, with what of it is in its write-ahead log.
+// setAside moves what there is of a database to another name. A write-ahead log that stayed would be taken for the next one's.
 func setAside(path string) (kept string, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+	if _, err := os.Stat(path); err == nil {
+		if db, err := openWith(path, writerPragmas(false)); err == nil {
+			_ = db.close() // takes the log into the file; one that is damaged keeps it, and is moved with it
+		}
 	}
-	if db, err := openWith(path, writerPragmas(false)); err == nil {
-		_ = db.close() // takes the log into the file; one that is damaged keeps it, and is moved with it
-	}
-	kept = path + ".old-" + time.Now().UTC().Format("20060102T150405.000")
+	to := path + ".old-" + time.Now().UTC().Format("20060102T150405.000")
 	for _, ending := range []string{"", "-wal", "-shm"} {
-		if failed := os.Rename(path+ending, kept+ending); failed != nil && !errors.Is(failed, fs.ErrNotExist) {
+		switch failed := os.Rename(path+ending, to+ending); {
+		case failed == nil:
+			kept = to
+		case !errors.Is(failed, fs.ErrNotExist):
 			err = errors.Join(err, failed)
 		}
 	}
-	return kept, err
+	if err != nil {
+		return kept, fmt.Errorf("set aside what was there as %s: %w", to, err)
+	}
+	return kept, nil
 }
 
 // RenewEpoch gives the database of a DSN another epoch, so that clients take it for another log than the one they have

@@ -163,6 +163,29 @@ func TestARestoreKeepsWhatWasThere(t *testing.T) {
 	}
 }
 
+// TestARestoreTakesNoLogOfAnother: the store is gone, and its write-ahead log is not.
+func TestARestoreTakesNoLogOfAnother(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	p := m.serve()
+	first := decoded[madeTenant](m, "tenant", "create", "first")
+	m.must("store", "backup", "copy.db")
+	second := decoded[madeTenant](m, "tenant", "create", "second")
+	p.stop(os.Kill)
+	if err := os.Remove(m.storeFile()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(m.storeFile() + "-wal"); err != nil || info.Size() == 0 {
+		t.Fatalf("the log is %v, %v: nothing would be shown", info, err)
+	}
+	m.must("store", "restore", "copy.db")
+	p = m.serve()
+	if one, two := p.status("/rooms", "X-API-Key", first.APIKey), p.status("/rooms", "X-API-Key", second.APIKey); one != 200 || two != 401 {
+		t.Errorf("after the restore the keys of before and after the copy are answered %d and %d", one, two)
+	}
+	p.stop(syscall.SIGTERM)
+}
+
 func ownerOf(t *testing.T, path string) uint32 {
 	t.Helper()
 	info, err := os.Stat(path)
