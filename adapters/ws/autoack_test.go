@@ -146,7 +146,12 @@ func TestClientThatStopsReadingIsAcknowledgedOnlyWhatTheKernelTook(t *testing.T)
 		for p.sink.Push(inRoom(knownRoom, last+1, last+1, 16_000)) {
 			last++
 		}
-		return s.standsStill() && s.queued() > 0
+		waits := s.queued()
+		if !s.standsStill() || waits == 0 {
+			return false
+		}
+		time.Sleep(100 * time.Millisecond) // the kernel's buffers may grow yet
+		return s.standsStill() && s.queued() == waits
 	})
 	acked := p.written()
 	waiting := int64(s.queued())

@@ -46,7 +46,11 @@ func LaunchPG(durable bool) (*PGServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "chatapi-pg-")
+	parent := ""
+	if !durable {
+		parent = memoryDir()
+	}
+	dir, err := os.MkdirTemp(parent, "chatapi-pg-")
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +73,17 @@ func LaunchPG(durable bool) (*PGServer, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// memoryDir is a folder in memory with room for what tests store, else empty. What others write to a disk would hold up even a
+// server that does not wait for its own writes.
+func memoryDir() string {
+	const dir, enough = "/dev/shm", 4 << 30
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil || fs.Bavail*uint64(fs.Bsize) < enough {
+		return ""
+	}
+	return dir
 }
 
 // pgBinaries is the folder of the newest Postgres that is installed.
