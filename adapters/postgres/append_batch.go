@@ -109,7 +109,8 @@ const (
 	// divideLimit is the age of a batch from which on what is left of its parts is not begun any more.
 	divideLimit = 8 * time.Second
 	// roomPatience is how long a batch of one room goes on waiting for it while that is in nobody's way: as long as other
-	// work does, which has as long at the room's door. A unit of work that has much to write holds a room for seconds when the machine is busy.
+	// work does, which has as long at the room's door. A unit of work that has much to write holds a room for seconds when the
+	// machine is busy.
 	roomPatience = 5 * time.Second
 )
 

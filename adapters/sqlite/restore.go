@@ -60,7 +60,10 @@ func Restore(ctx context.Context, dsn, from string) (kept string, err error) {
 	if kept, err = setAside(path); err != nil {
 		return kept, err
 	}
-	return kept, errors.Join(os.Rename(part, path), syncDir(filepath.Dir(path)))
+	if err := os.Rename(part, path); err != nil {
+		return kept, fmt.Errorf("what was there is at %s now, and nothing in its place: %w", kept, err)
+	}
+	return kept, syncDir(filepath.Dir(path))
 }
 
 // setAside moves what there is of a database to another name. A write-ahead log that stayed would be taken for the next one's.
