@@ -10,6 +10,8 @@ import (
 
 	"github.com/chatapi/chatapi/adapters/postgres"
 	"github.com/chatapi/chatapi/domain"
+	"github.com/chatapi/chatapi/ports"
+	"github.com/chatapi/chatapi/test/harness"
 )
 
 // explain is the plan of a query with these arguments, in all modes of planning.
@@ -81,5 +83,45 @@ func TestALookAtRestingTenantsGoesByTheIndexes(t *testing.T) {
 		if strings.Contains(plans, wrong) {
 			t.Errorf("a plan has a %s:\n%s", wrong, plans)
 		}
+	}
+}
+
+// TestAPurgeLooksUpRowByRowWhatIsBelievedEmpty is about tables that were analysed after their last rows had been removed: until
+// the server looks again it plans for one row, whatever there is.
+func TestAPurgeLooksUpRowByRowWhatIsBelievedEmpty(t *testing.T) {
+	t.Parallel()
+	name := ownDatabase(t)
+	s := withTenant(t, postgres.Config{DSN: server.URL(name)})
+	c := connectTo(t, server.URL(name))
+	mustExec(t, c, "SET ROLE chatapi_operator")
+	mustExec(t, c, "INSERT INTO users (tenant, id) SELECT 1000, 'user ' || i FROM generate_series(1, 3000) i")
+	const members = 700
+	room := makeRoom(t, s, tenant, "ann")
+	err := s.Update(t.Context(), tenant, func(tx ports.Tx) error {
+		for i := range members {
+			if _, err := tx.AddMember(room.ID, domain.UserID(fmt.Sprint("user ", i)), domain.RoleMember, now); err != nil {
+				return err
+			}
+		}
+		return tx.RemoveRoom(room.ID, now)
+	})
+	harness.Check(t, err)
+	harness.Check(t, server.Do(name, "SET allow_system_table_mods = on; UPDATE pg_class SET reltuples = 0, relpages = 10 "+
+		"WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"))
+	mustExec(t, c, "SET enable_seqscan = off")
+	mustExec(t, c, "SET enable_bitmapscan = off")
+	mustExec(t, c, "SET statement_timeout = '9s'")
+	last := int64(count(t, c, "SELECT max(user_no)::int FROM (SELECT user_no FROM members ORDER BY user_no LIMIT 300) l"))
+	plans := explain(t, c, postgres.CountLeavers, int64(count(t, c, "SELECT number::int FROM rooms")), int64(0), last, int64(domain.Active))
+	if strings.Contains(plans, "Join Filter") || strings.Count(plans, "Index Cond: (number = ") != 4 {
+		t.Errorf("not every row is looked up by its number:\n%s", plans)
+	}
+	for more := true; more; {
+		if more, err = s.Purge(t.Context()); err != nil {
+			t.Fatalf("purge: %v", err)
+		}
+	}
+	if left := count(t, c, fmt.Sprint("SELECT count(*)::int FROM members WHERE state = ", int64(domain.Active))); left != 0 {
+		t.Errorf("%d members of a room that was purged are in it", left)
 	}
 }

@@ -122,6 +122,7 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 	if len(users) == 0 {
 		return nil
 	}
-	return t.put(`UPDATE users SET seen = $1 WHERE number IN (SELECT number FROM users WHERE tenant = $2 AND id = ANY($3::text[])
-		AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE)`, at.UnixMilli(), t.tenant, texts(users))
+	return t.put(`UPDATE users SET seen = $1 WHERE number = ANY(ARRAY(SELECT number FROM users WHERE tenant = $2
+		AND id = ANY($3::text[]) AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE))`,
+		at.UnixMilli(), t.tenant, texts(users))
 }
