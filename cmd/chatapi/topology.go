@@ -25,29 +25,24 @@ type (
 	missing func() []string
 )
 
-// lockPatience is how long a start waits for another process to let go of the store: a command at work, or the server
-// that this one replaces.
+// lockPatience is how long a start waits for another process to let go of the file: a command at work, or the server
+// that this one replaces. Postgres' adapter has as much of its own.
 const lockPatience = 3 * time.Second
 
-// patiently tries until the store is not in use any more, or for lockPatience. An open may take longer, as when another node
-// is at the migrations: it ends with ctx alone.
-func patiently[S any](ctx context.Context, inUse error, open func(context.Context) (S, error)) (store S, err error) {
+// patiently tries until the file is not in use any more, or for lockPatience. An open may take longer: it ends with ctx alone.
+func patiently(ctx context.Context, open func(context.Context) (*sqlite.Store, error)) (store *sqlite.Store, err error) {
 	waiting, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
 	poll := time.NewTicker(50 * time.Millisecond)
 	defer poll.Stop()
 	for {
 		store, err = open(ctx)
-		if err == nil {
-			return store, nil
-		}
-		if !errors.Is(err, inUse) {
-			return store, fmt.Errorf("DATABASE_DSN: %w", err)
+		if !errors.Is(err, sqlite.ErrInUse) || waiting.Err() != nil {
+			return store, err
 		}
 		select {
 		case <-poll.C:
 		case <-waiting.Done():
-			return store, fmt.Errorf("DATABASE_DSN: %w", err)
 		}
 	}
 }
@@ -60,13 +55,13 @@ func closeStore(store interface{ Close() error }, log *slog.Logger) {
 
 // openSQLite opens and migrates the file; the cleanup closes it.
 func openSQLite(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.Logger) (*sqlite.Store, func(), error) {
-	store, err := patiently(ctx, sqlite.ErrInUse, func(ctx context.Context) (*sqlite.Store, error) {
+	store, err := patiently(ctx, func(ctx context.Context) (*sqlite.Store, error) {
 		return sqlite.Open(ctx, sqlite.Config{
 			DSN: cfg.DatabaseDSN, UnsafeDurability: cfg.UnsafeDurability, Clock: clock, Logger: log,
 		})
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
 	}
 	return store, func() { closeStore(store, log) }, nil
 }
@@ -74,15 +69,13 @@ func openSQLite(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.L
 // openPostgres opens and migrates the database; the cleanup closes it. Without Redis a server holds it alone; a command
 // works beside.
 func openPostgres(ctx context.Context, cfg *Config, clock ports.Clock, log *slog.Logger) (*postgres.Store, func(), error) {
-	store, err := patiently(ctx, postgres.ErrNotAlone, func(ctx context.Context) (*postgres.Store, error) {
-		return postgres.Open(ctx, postgres.Config{
-			DSN: cfg.DatabaseDSN, Alone: cfg.RedisURL == "" && !cfg.Command, Beside: cfg.Command,
-			UnsafeDurability: cfg.UnsafeDurability || cfg.Command, // whether it keeps what it confirms, the servers have asked
-			Clock:            clock, Logger: log,
-		})
+	store, err := postgres.Open(ctx, postgres.Config{
+		DSN: cfg.DatabaseDSN, Alone: cfg.RedisURL == "" && !cfg.Command, Beside: cfg.Command,
+		UnsafeDurability: cfg.UnsafeDurability || cfg.Command, // whether it keeps what it confirms, the servers have asked
+		Clock:            clock, Logger: log,
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("DATABASE_DSN: %w", err)
 	}
 	return store, func() { closeStore(store, log) }, nil
 }

@@ -31,12 +31,14 @@ func TestTheDocumentedReducerShowsWhatWasSaid(t *testing.T) {
 	c := connect(t, alice)
 	want := map[string]*answer{}
 	var late *harness.Conn
-	for _, script := range []string{"answer?tokens=20&interval=20ms", "split-utf8", "cut", "empty", "500|answer", "echo"} {
+	const held = "held?tokens=20&after=8&interval=20ms"
+	for _, script := range []string{held, "split-utf8", "cut", "empty", "500|answer", "echo"} {
 		room, _ := h.roomWith(t, script, nil, "bob")
 		message := ask(t, alice, room, "👩‍👩‍👧‍👦 é")
 		if late == nil {
-			awaitPart(t, c, room, 3)
+			awaitPart(t, c, room, 1)
 			late = connect(t, h.User("bob"))
+			h.model.GoOn(held)
 		}
 		a := awaitOver(t, c, room, message)
 		want[a.over.MessageID] = a

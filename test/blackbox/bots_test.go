@@ -277,16 +277,17 @@ func TestEverybodySeesABotAnswerAsItSpeaks(t *testing.T) {
 		t.Run(provider, func(t *testing.T) {
 			t.Parallel()
 			h := h.another(t, nil)
-			script := fmt.Sprintf("answer?tokens=%d&interval=30ms", tokens)
-			if provider == "anthropic" {
-				script += "&text="
+			script := fmt.Sprintf("held?tokens=%d&after=%d&interval=30ms", tokens, tokens/2)
+			if provider == "anthropic" { // counted on its own
+				script = "held?interval=30ms" + fmt.Sprintf("&tokens=%d&after=%d", tokens, tokens/2)
 			}
 			room, botID := h.roomWith(t, script, map[string]any{"provider": provider, "temperature": 0.5, "max_output_tokens": 99}, "bob", "carol", "dora")
 			alice := h.User("alice")
 			asking, watching := connect(t, alice), connect(t, h.User("bob"))
 			message := ask(t, alice, room, "Hello")
-			awaitPart(t, asking, room, 3)
+			awaitPart(t, asking, room, 1)
 			late := connect(t, h.User("carol"))
+			h.model.GoOn(script)
 			text := scripted.Words(tokens)
 			for name, c := range map[string]*harness.Conn{"alice": asking, "bob": watching, "carol, who came midway": late} {
 				a := awaitOver(t, c, room, message)

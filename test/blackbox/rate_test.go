@@ -178,7 +178,7 @@ func TestAHundredASecondAreAHundredASecondAndTheBurst(t *testing.T) {
 
 func TestFramesThatSendAndTypeCountWithTheCalls(t *testing.T) {
 	t.Parallel()
-	const rate = 40
+	const rate = 20
 	tenant := limited(t, harness.Start(t, harness.Options{}), rate)
 	alice, bob := tenant.User("alice"), tenant.User("bob")
 	room := harness.Must(alice.CreateRoom("group", "bob"))(t).RoomID

@@ -423,6 +423,9 @@ func TestTheChangesOfARoomAreToldToItsSockets(t *testing.T) {
 	harness.Check(t, alice.RemoveMember(room, "alice"))
 	last := harness.Must(bob.Send(room, harness.Body("end")))(t)
 	harness.Must(c.AwaitMessage(room, last.Seq))(t)
+	harness.Must(own.Await("the room's end for who left", func(f harness.Frame) bool {
+		return f.Type == "room.removed" && f.RoomID == room
+	}))(t)
 
 	want := []string{
 		`{"type":"message","rev":2,"seq":1}`, `{"type":"message.edited","rev":3,"seq":1}`, `{"type":"room.updated","rev":4}`,

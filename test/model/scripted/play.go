@@ -18,13 +18,14 @@ type player struct {
 	asked Request
 	args  url.Values
 	said  int // tokens
+	goOn  <-chan struct{}
 }
 
 // play answers by a script such as stall?after=3.
-func play(w http.ResponseWriter, r *http.Request, d dialect, asked Request, script string) {
+func play(w http.ResponseWriter, r *http.Request, d dialect, asked Request, script string, goOn <-chan struct{}) {
 	name, query, _ := strings.Cut(script, "?")
 	args, err := url.ParseQuery(query)
-	p := &player{w: w, r: r, d: d, asked: asked, args: args}
+	p := &player{w: w, r: r, d: d, asked: asked, args: args, goOn: goOn}
 	if err != nil {
 		p.refuse(http.StatusBadRequest, "invalid_request_error", "the script's arguments are no query")
 		return
@@ -119,6 +120,16 @@ func (p *player) pause(d time.Duration) bool {
 	}
 }
 
+// told waits for GoOn. It reports whether somebody is still there.
+func (p *player) told() bool {
+	select {
+	case <-p.goOn:
+		return true
+	case <-p.r.Context().Done():
+		return false
+	}
+}
+
 // gone waits for the client to go.
 func (p *player) gone() { <-p.r.Context().Done() }
 
@@ -154,9 +165,12 @@ func Words(n int) string {
 func word(i int) string { return "w" + strconv.Itoa(i) + " " }
 
 // words says n tokens, an interval apart.
-func (p *player) words(n int) bool {
+func (p *player) words(n int) bool { return p.wordsAfter(0, n) }
+
+// wordsAfter says what follows the first tokens, until there are n.
+func (p *player) wordsAfter(first, n int) bool {
 	interval := p.duration("interval")
-	for i := range n {
+	for i := first; i < n; i++ {
 		if i > 0 && !p.pause(interval) || !p.token(word(i+1)) {
 			return false
 		}

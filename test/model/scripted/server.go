@@ -27,7 +27,8 @@ type Server struct {
 	asks []Request
 	step map[string]int // of scripts with several parts: how often each was played
 	conn map[net.Conn]struct{}
-	busy int // answers under way
+	goOn map[string]chan struct{} // closed: answers by the script wait no more
+	busy int                      // answers under way
 	wake chan struct{}
 }
 
@@ -80,7 +81,7 @@ func Start(addr string) (*Server, error) {
 
 // Serve serves a listener of any kind, and takes it over.
 func Serve(l net.Listener) *Server {
-	s := &Server{URL: "http://" + l.Addr().String() + "/v1", step: map[string]int{}, conn: map[net.Conn]struct{}{}, wake: make(chan struct{})}
+	s := &Server{URL: "http://" + l.Addr().String() + "/v1", step: map[string]int{}, goOn: map[string]chan struct{}{}, conn: map[net.Conn]struct{}{}, wake: make(chan struct{})}
 	s.http = &http.Server{Handler: s, ConnState: s.track, ReadHeaderTimeout: 10 * time.Second}
 	s.serving.Go(func() { _ = s.http.Serve(l) })
 	return s
@@ -112,6 +113,19 @@ func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.conn)
+}
+
+// GoOn has answers by a script wait no more, those to come included.
+func (s *Server) GoOn(script string) { close(s.waiting(script)) }
+
+// waiting is closed when answers by the script wait no more.
+func (s *Server) waiting(script string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.goOn[script] == nil {
+		s.goOn[script] = make(chan struct{})
+	}
+	return s.goOn[script]
 }
 
 // WaitIdle waits until no answer is under way: the last client has gone, or has what it wanted. It is an error when ctx
@@ -192,7 +206,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, d dialect) {
 	}
 	part := s.begin(asked, script)
 	defer s.end()
-	play(w, r, d, asked, part)
+	play(w, r, d, asked, part, s.waiting(script))
 }
 
 func read(r *http.Request, d dialect) (Request, error) {

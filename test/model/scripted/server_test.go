@@ -153,3 +153,27 @@ func TestTheReadmeTellsOfEveryScript(t *testing.T) {
 		}
 	}
 }
+
+func TestAHeldAnswerWaitsUntilItIsToldToGoOn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const script = "held?tokens=5&after=2"
+	answer := make(chan string, 1)
+	go func() {
+		_, text := ask(t, t.Context(), s, "/chat/completions", script)
+		answer <- text
+	}()
+	select {
+	case text := <-answer:
+		t.Fatalf("it did not wait: %s", text)
+	case <-time.After(100 * time.Millisecond):
+	}
+	s.GoOn(script)
+	for range 2 { // the second does not wait
+		if text := <-answer; strings.Count(text, `"content":"w`) != 5 || !strings.Contains(text, `"content":"w5 "`) {
+			t.Errorf("said %s", text)
+		}
+		_, text := ask(t, t.Context(), s, "/chat/completions", script)
+		answer <- text
+	}
+}
