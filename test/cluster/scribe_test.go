@@ -43,6 +43,7 @@ type line struct {
 type socket struct {
 	conn  *harness.Conn
 	past  []harness.Frame // of the connections before
+	away  bool            // there is none now
 	epoch string
 }
 
@@ -131,17 +132,27 @@ func (s *socket) latest() []byte {
 	return nil
 }
 
-// untilQuiet waits until no socket has been sent anything for a while.
+// untilQuiet waits until no socket has been sent anything for a while, in which the server was at work: one that stood still
+// answers no ping.
 func (r *scribe) untilQuiet(wait time.Duration) {
+	r.t.Helper()
 	count := func() (n int) {
 		for _, s := range r.sockets {
-			n += len(s.past) + len(s.conn.Frames())
+			n += s.told()
 		}
 		return n
 	}
 	for last := -1; last != count(); {
 		last = count()
 		<-time.After(wait)
+		for name, s := range r.sockets {
+			if s.away {
+				continue
+			}
+			if _, err := s.conn.Request(map[string]any{"type": "ping"}); err != nil {
+				r.t.Fatalf("%s does not answer: %v", name, err)
+			}
+		}
 	}
 }
 
@@ -245,7 +256,7 @@ func (v *voice) open(name string, opts harness.DialOptions, first map[string]any
 			v.heard[v.name+"'s "+name] = nil
 		}
 	}
-	s.conn = conn
+	s.conn, s.away = conn, false
 	for _, f := range conn.Frames() {
 		if f.Type == "connected" {
 			s.epoch = f.Epoch
@@ -259,7 +270,7 @@ func (v *voice) drop(name string) {
 	s := v.at(name)
 	s.conn.Drop()
 	s.keep()
-	s.conn = &harness.Conn{}
+	s.conn, s.away = &harness.Conn{}, true
 	v.settle(quiet)
 }
 
