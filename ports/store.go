@@ -13,9 +13,9 @@ import (
 //
 // Both closures touch only what they are given and plain values; they do no I/O, take no locks, and may run again.
 //
-// Errors: the closure's own error comes back as it is. domain.ErrBusy: the write queue is full, or no
-// place at the store was free in time; domain.ErrUnavailable: the store cannot be written (a full or read-only disk, a lost connection), nothing was written; domain.ErrClosing:
-// the store is closed. A context that ends before the work has started returns its error and the work has not run;
+// Errors: the closure's own error comes back as it is. domain.ErrBusy: the write queue is full, or no place at the store was
+// free in time; domain.ErrUnavailable: the store cannot be written (a full or read-only disk, a lost connection), nothing was
+// written; domain.ErrClosing: the store is closed. A context that ends before the work has started returns its error and the work has not run;
 // once started, the context is ignored. A store behind a network may lose the answer to a commit: that is
 // domain.ErrUnavailable too, and then all was written or nothing. Whoever repeats the work finds out by what makes it
 // repeatable, a client_id or an Idempotency-Key; no store repeats a commit by itself.

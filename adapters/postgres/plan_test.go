@@ -116,6 +116,11 @@ func TestAPurgeLooksUpRowByRowWhatIsBelievedEmpty(t *testing.T) {
 	if strings.Contains(plans, "Join Filter") || strings.Count(plans, "Index Cond: (number = ") != 4 {
 		t.Errorf("not every row is looked up by its number:\n%s", plans)
 	}
+	plans = explain(t, c, postgres.SawUsers, now.UnixMilli(), int64(1000), []string{"user 7", "user 8"})
+	if strings.Contains(plans, "Join Filter") || strings.Count(plans, "Index Cond: (number = ") != 2 ||
+		strings.Count(plans, "using users_tenant_id_key") != 2 {
+		t.Errorf("users are not looked for in their tenant, then by their numbers:\n%s", plans)
+	}
 	for more := true; more; {
 		if more, err = s.Purge(t.Context()); err != nil {
 			t.Fatalf("purge: %v", err)

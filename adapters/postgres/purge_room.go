@@ -48,17 +48,17 @@ func (p *purge) contents(r removedRoom) error {
 	return p.spend("UPDATE rooms SET purged = $1 WHERE number = $2", p.now.UnixMilli(), r.number)
 }
 
-// countLeavers raises the counters of those whose memberships end. Each row is looked up by its number even when the planner
-// takes the tables to be empty, as after their last rows were removed: with a join it would go through all of them for each.
-const countLeavers = `UPDATE users SET user_rev = user_rev + 1 WHERE number = ANY(ARRAY(SELECT u.number FROM
-	(SELECT user_no FROM members WHERE room = $1 AND user_no > $2 AND user_no <= $3 AND state = $4 ORDER BY user_no) m
-	CROSS JOIN LATERAL (SELECT number FROM users WHERE number = m.user_no FOR NO KEY UPDATE) u))`
-
 // lastOfNext is the user that ends the next run of memberships.
 func (p *purge) lastOfNext(r removedRoom) (user int64, found bool, err error) {
 	return p.one(`SELECT max(user_no) FROM (SELECT user_no FROM members WHERE room = $1 AND user_no > $2 ORDER BY user_no LIMIT $3) l
 		HAVING count(*) > 0`, r.number, r.user, int64(sqlrows.MaxLeavers))
 }
+
+// countLeavers raises the counters of those whose memberships end. Each row is looked up by its number even when the planner
+// takes the tables to be empty, as after their last rows were removed: with a join it would go through all of them for each.
+const countLeavers = `UPDATE users SET user_rev = user_rev + 1 WHERE number = ANY(ARRAY(SELECT u.number FROM
+	(SELECT user_no FROM members WHERE room = $1 AND user_no > $2 AND user_no <= $3 AND state = $4 ORDER BY user_no) m
+	CROSS JOIN LATERAL (SELECT number FROM users WHERE number = m.user_no FOR NO KEY UPDATE) u))`
 
 // memberships removes the marks of a run of memberships and makes those that stand end where the room did; done is
 // false when the allowance did not do for that. The users' rows are locked in the order of their numbers.

@@ -114,7 +114,7 @@ func (t *tx) PutUser(u domain.User) error {
 }
 
 // SawUsers implements ports.UserWriter. An earlier time than the one noted changes nothing. The rows are locked in the order of
-// their numbers: another node may have seen the same users.
+// their numbers: another node may have seen the same users. They are looked up by them too: see countLeavers.
 func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 	if err := t.ready(); err != nil {
 		return err
@@ -122,7 +122,9 @@ func (t *tx) SawUsers(users []domain.UserID, at time.Time) error {
 	if len(users) == 0 {
 		return nil
 	}
-	return t.put(`UPDATE users SET seen = $1 WHERE number = ANY(ARRAY(SELECT number FROM users WHERE tenant = $2
-		AND id = ANY($3::text[]) AND (seen IS NULL OR seen < $1) ORDER BY number FOR NO KEY UPDATE))`,
-		at.UnixMilli(), t.tenant, texts(users))
+	return t.put(sawUsers, at.UnixMilli(), t.tenant, texts(users))
 }
+
+// sawUsers sorts by what no index has: by the index of numbers it would look for the users among those of all tenants.
+const sawUsers = `UPDATE users SET seen = $1 WHERE number = ANY(ARRAY(SELECT number FROM users WHERE tenant = $2
+	AND id = ANY($3::text[]) AND (seen IS NULL OR seen < $1) ORDER BY number + 0 FOR NO KEY UPDATE))`

@@ -97,12 +97,18 @@ func (s *socket) keep() { s.past = append(s.past, s.conn.Frames()...) }
 // told is how many frames have come that a step waits for: of an answer in parts its ends alone, as the parts may be cut in
 // many ways.
 func (s *socket) told() (n int) {
-	for _, f := range append(slices.Clone(s.past), s.conn.Frames()...) {
-		if f.Type != "message.stream.delta" && f.RequestID == "" {
+	for _, f := range s.unasked() {
+		if f.Type != "message.stream.delta" {
 			n++
 		}
 	}
 	return n
+}
+
+// unasked is all that has come but replies.
+func (s *socket) unasked() []harness.Frame {
+	all := append(slices.Clone(s.past), s.conn.Frames()...)
+	return slices.DeleteFunc(all, func(f harness.Frame) bool { return f.RequestID != "" })
 }
 
 // settle ends a step.
@@ -138,7 +144,7 @@ func (r *scribe) untilQuiet(wait time.Duration) {
 	r.t.Helper()
 	count := func() (n int) {
 		for _, s := range r.sockets {
-			n += s.told()
+			n += len(s.unasked())
 		}
 		return n
 	}

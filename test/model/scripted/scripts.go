@@ -39,7 +39,7 @@ var Scripts = []Script{
 	{"error", "after=3 interval=0s type=overloaded_error", "says words, then an error object", (*player).fault},
 	{"cut", "after=3 interval=0s clean=false", "says words, then drops the connection, or ends cleanly with no finish", (*player).cut},
 	{"cut-line", "after=3 interval=0s", "says words, then drops the connection within a line", (*player).cutLine},
-	{"held", "tokens=8 after=3 interval=0s", "is answer that waits after some words until GoOn was called for the script", (*player).held},
+	{"held", "tokens=8 after=3 interval=0s", "is answer that waits after some words until a test has called GoOn for the script", (*player).held},
 	{"stall", "after=3 interval=0s", "says words, then nothing, and keeps the connection open", (*player).stall},
 	{"slow", "tokens=8 interval=0s delay=5s headers=early", "is answer whose first token (with headers=late: status) is late", (*player).slow},
 	{"silent", "", "takes the question and answers nothing, not even a status", (*player).gone},

@@ -115,7 +115,7 @@ func (s *Server) Connections() int {
 	return len(s.conn)
 }
 
-// GoOn has answers by a script wait no more, those to come included.
+// GoOn has answers by a script wait no more, those to come included. It is called once for a script.
 func (s *Server) GoOn(script string) { close(s.waiting(script)) }
 
 // waiting is closed when answers by the script wait no more.
